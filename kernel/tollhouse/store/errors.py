@@ -1,0 +1,28 @@
+"""Errors of the store."""
+
+from __future__ import annotations
+
+from tollhouse.plugin.errors import ConfigError, Unavailable
+
+
+class DatabaseDown(Unavailable):
+    """The database cannot be reached, or lost us half-way: nothing of the transaction is known to have happened."""
+
+    code = "database_unavailable"
+    title = "The database is not available for a moment; try again shortly"
+
+
+class NoScope(RuntimeError):
+    """A transaction was begun without saying in whose name: a bug, never an input."""
+
+
+class SchemaMismatch(ConfigError):
+    """The schema of the database is not the one this code was written for."""
+
+    code = "schema_mismatch"
+
+
+class BadMasterKey(ConfigError):
+    """The master key is missing, malformed, or not the one that the secrets were encrypted with."""
+
+    code = "bad_master_key"

@@ -1,0 +1,66 @@
+"""Tables of the store itself: what came in, and what must go out."""
+
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, text
+
+from tollhouse.store.tables import big, global_table, index, json, ref, tenant_table, txt, unique, uuid, when
+
+# One row: proof that the master key in use is the one that the stored secrets were encrypted with.
+installation = global_table("installation", Column("key_check", LargeBinary, nullable=False), when("created_at", now=True))
+
+# Stored before it is answered, handled once in effect, kept for ever, replayable.
+inbox = tenant_table(
+    "inbox",
+    uuid("connection_id"),
+    txt("external_id"),
+    txt("kind"),
+    txt("key"),  # the order: rows of one key are handled one after the other
+    json("payload"),
+    txt("state", default="new"),
+    big("attempts", default=0),
+    txt("error", null=True),
+    when("received_at", now=True),
+    when("handled_at"),
+    ref("connection_id", "connections"),
+    unique("connection_id", "kind", "external_id"),
+    index("ix_inbox_waiting", "connection_id", "key", "id", postgresql_where=text("state = 'new'")),
+    CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
+    app="riu",
+    operator="ru",
+)
+
+# One row per (event, subscriber) or per message to deliver; drained by the relay.
+outbox = tenant_table(
+    "outbox",
+    txt("kind"),  # event, delivery
+    txt("subscriber"),  # a plugin's name, or a connection's id
+    txt("key", default=""),
+    json("payload"),
+    txt("state", default="new"),
+    big("attempts", default=0),
+    txt("error", null=True),
+    when("created_at", now=True),
+    when("next_at", now=True),
+    when("handled_at"),
+    Index("ix_outbox_waiting", "next_at", postgresql_where=text("state = 'new'")),
+    CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
+    app="riu",
+    operator="ru",
+)
+
+# Append-only and hash-chained within its tenant: a changed or missing row shows.
+audit = tenant_table(
+    "audit",
+    uuid("actor_id", null=True),
+    txt("actor_kind"),
+    txt("action"),
+    txt("target_kind", default=""),
+    txt("target_id", default=""),
+    json("data"),
+    txt("address", default=""),
+    when("at", now=True),
+    Column("previous", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    index("ix_audit_at", "at"),
+    app="ri",
+)
+

@@ -1,0 +1,82 @@
+"""The roles of the database, and the login that has no rights of its own.
+
+*owner* migrates and backs up, *app* sees the rows of one tenant, *operator* works on listed tables across tenants. The login
+may become each of them for one transaction, and can do nothing as itself.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from tollhouse.plugin.errors import ConfigError
+from tollhouse.store.scope import APP_ROLE, LOGIN_ROLE, OPERATOR_ROLE, OWNER_ROLE
+
+ROLES = (OWNER_ROLE, APP_ROLE, OPERATOR_ROLE)
+
+
+def role_statements(login: str, database: str, *, have: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
+    """The SQL that sets up roles and rights; what exists already is left out."""
+    statements = [f"CREATE ROLE {role} NOLOGIN NOINHERIT" for role in ROLES if role not in have]
+    statements += [f'GRANT {role} TO "{login}"' for role in ROLES]
+    statements += [
+        f'GRANT CREATE, CONNECT, TEMPORARY ON DATABASE "{database}" TO {OWNER_ROLE}',
+        f"GRANT CREATE, USAGE ON SCHEMA public TO {OWNER_ROLE}",
+        f"GRANT USAGE ON SCHEMA public TO {APP_ROLE}, {OPERATOR_ROLE}",
+    ]
+    return statements
+
+
+async def provision_embedded(superuser_dsn: str, database: str) -> None:
+    """On a server of our own: make the roles, the login and the database, if they are missing."""
+    conn = await asyncpg.connect(superuser_dsn)
+    try:
+        have = {row["rolname"] for row in await conn.fetch("SELECT rolname FROM pg_roles")}
+        if LOGIN_ROLE not in have:
+            await conn.execute(f"CREATE ROLE {LOGIN_ROLE} LOGIN NOINHERIT")
+        for role in ROLES:
+            if role not in have:
+                await conn.execute(f"CREATE ROLE {role} NOLOGIN NOINHERIT")
+        if not await conn.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
+            await conn.execute(f'CREATE DATABASE "{database}" OWNER {OWNER_ROLE}')
+            await conn.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
+            await conn.execute(f'GRANT CONNECT ON DATABASE "{database}" TO {LOGIN_ROLE}')
+    finally:
+        await conn.close()
+    inside = await asyncpg.connect(superuser_dsn, database=database)
+    try:
+        for statement in role_statements(LOGIN_ROLE, database, have=set(ROLES)):
+            await inside.execute(statement)
+    finally:
+        await inside.close()
+
+
+async def ensure_roles(dsn: str) -> None:
+    """On somebody else's server: make what is missing if the login may, else say which SQL an administrator has to run.
+
+    Raises:
+        ConfigError: rights are missing; its text holds the statements.
+    """
+    conn = await asyncpg.connect(dsn)
+    try:
+        login, database = await conn.fetchval("SELECT current_user::text"), await conn.fetchval("SELECT current_database()::text")
+        have = {row["rolname"] for row in await conn.fetch("SELECT rolname FROM pg_roles")}
+        member = await conn.fetch(
+            "SELECT rolname FROM pg_roles WHERE rolname = any($1::text[]) AND pg_has_role(current_user, oid, 'MEMBER')", list(ROLES)
+        )
+        ready = len(member) == len(ROLES) and await conn.fetchval(
+            "SELECT has_schema_privilege($1, 'public', 'CREATE') AND has_schema_privilege($2, 'public', 'USAGE')",
+            OWNER_ROLE,
+            APP_ROLE,
+        )
+        if ready:
+            return
+        statements = role_statements(login, database, have=have)
+        try:
+            for statement in statements:
+                await conn.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            raise ConfigError(
+                "the database login may not create roles; let an administrator run once: " + "; ".join(statements)
+            ) from None
+    finally:
+        await conn.close()

@@ -1,0 +1,33 @@
+"""Scopes: in whose name a transaction runs. There is no transaction without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+OWNER_ROLE = "tollhouse_owner"
+APP_ROLE = "tollhouse_app"
+OPERATOR_ROLE = "tollhouse_operator"
+LOGIN_ROLE = "tollhouse"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One tenant's rows (``tenant``), or the operator's listed tables (``None``)."""
+
+    tenant: UUID | None
+
+    @property
+    def sql(self) -> str:
+        """What follows BEGIN in the same round trip. Built from a UUID and constants only, so there is nothing to quote."""
+        if self.tenant is None:
+            return f"SET LOCAL ROLE {OPERATOR_ROLE}"
+        return f"SET LOCAL ROLE {APP_ROLE};SET LOCAL app.tenant='{self.tenant}'"
+
+
+OPERATOR = Scope(None)
+
+
+def tenant_scope(tenant_id: UUID) -> Scope:
+    """The scope of one tenant."""
+    return Scope(tenant_id)

@@ -1,0 +1,201 @@
+"""The only way into the database: explicit, short, scoped transactions.
+
+``transaction(scope)`` gives a SQLAlchemy connection and serves everything that is not hot. ``run(scope, work)`` runs a callable
+on the driver itself and repeats it when the database asks for that; a turn's two transactions go this way. Both send the role
+and the tenant with BEGIN. See ``docs/decisions/0003-two-pools.md`` for why there are two pools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from tollhouse.store.connection import ScopedConnection
+from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.scope import OPERATOR, Scope, tenant_scope
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+REPEATABLE = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+)
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    OSError,
+    TimeoutError,
+)
+ATTEMPTS = 5
+
+
+class Store:
+    """Connections, scopes and time. One per process."""
+
+    def __init__(self, dsn: str, *, pool_size: int = 5, hot_pool_size: int = 10, application: str = "tollhouse") -> None:
+        """``dsn`` logs in as the role without rights; ``pool_size`` is for ordinary work, ``hot_pool_size`` for turns."""
+        self.dsn = dsn
+        self._hot_pool_size = hot_pool_size
+        self._server_settings = {
+            "application_name": application,
+            "statement_timeout": "5000",
+            "lock_timeout": "4000",
+            "idle_in_transaction_session_timeout": "10000",
+            "timezone": "UTC",
+            "jit": "off",
+        }
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=15,
+            pool_pre_ping=False,
+        )
+        self._hot: asyncpg.Pool[Any] | None = None
+        self._opening = asyncio.Lock()
+        self._clock_sql = ""
+
+    async def _connect(self) -> Any:
+        return await asyncpg.connect(
+            self.dsn, connection_class=ScopedConnection, server_settings=self._server_settings, timeout=5
+        )
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self._engine.dispose()
+        if self._hot is not None:
+            await self._hot.close()
+            self._hot = None
+
+    def at(self, moment: datetime | None) -> None:
+        """Override the database's clock for every transaction of this store (for tests); None takes it back."""
+        self._clock_sql = f";SET LOCAL app.now='{moment.isoformat()}'" if moment is not None else ""
+
+    # -- ordinary work ------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def transaction(self, scope: Scope | UUID) -> AsyncIterator[AsyncConnection]:
+        """One transaction in the name of a tenant (or the operator): committed at the end of the block, else rolled back.
+
+        Raises:
+            DatabaseDown: the database cannot be reached, or was lost; a failed commit is this too, never a success.
+        """
+        scope = tenant_scope(scope) if isinstance(scope, UUID) else scope
+        try:
+            async with self._engine.connect() as conn:
+                driver = (await conn.get_raw_connection()).driver_connection
+                assert driver is not None
+                driver.scope_sql = scope.sql + self._clock_sql
+                try:
+                    async with conn.begin():
+                        yield conn
+                finally:
+                    driver.scope_sql = None
+        except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
+            raise DatabaseDown() from error
+        except DBAPIError as error:
+            if error.connection_invalidated or isinstance(error.orig.__cause__ if error.orig else None, LOST):
+                raise DatabaseDown() from error
+            raise
+
+    def operator(self) -> Any:
+        """``transaction`` in the operator's scope."""
+        return self.transaction(OPERATOR)
+
+    # -- the hot path --------------------------------------------------------------------------------------------------
+
+    async def run(self, scope: Scope, work: Callable[[Any], Awaitable[T]]) -> T:
+        """Run ``work(connection)`` in one transaction on the driver; ``work`` is repeated as a whole when it must be.
+
+        Repeats on deadlock, serialization failure and stale plans, so ``work`` has no effect outside the database.
+
+        Raises:
+            DatabaseDown: the database cannot be reached, or was lost.
+        """
+        pool = self._hot or await self._open()
+        begin = "BEGIN;" + scope.sql + self._clock_sql
+        for attempt in range(ATTEMPTS):
+            try:
+                async with pool.acquire(timeout=20) as conn:
+                    return await _in_transaction(conn, begin, work)
+            except REPEATABLE as error:
+                log.info("transaction repeated after %s", type(error).__name__)
+                if attempt == ATTEMPTS - 1:
+                    raise DatabaseDown() from error
+            except LOST as error:
+                raise DatabaseDown() from error
+        raise AssertionError("unreachable")
+
+    async def _open(self) -> asyncpg.Pool[Any]:
+        async with self._opening:
+            if self._hot is None:
+                try:
+                    self._hot = await asyncpg.create_pool(
+                        self.dsn,
+                        min_size=1,
+                        max_size=self._hot_pool_size,
+                        connection_class=ScopedConnection,
+                        server_settings=self._server_settings,
+                        timeout=5,
+                    )
+                except LOST as error:
+                    raise DatabaseDown() from error
+            return self._hot
+
+    async def schema_revision(self) -> str | None:
+        """The migration that the database stands at; None for an empty database."""
+        async with self.operator() as conn:
+            if not (await conn.execute(text("SELECT to_regclass('public.alembic_version') IS NOT NULL"))).scalar():
+                return None
+            found = await conn.execute(text("SELECT version_num FROM alembic_version"))
+            return found.scalar()
+
+    async def ping(self) -> bool:
+        """Whether the database answers."""
+        try:
+            async with self._engine.connect() as conn:
+                driver = (await conn.get_raw_connection()).driver_connection
+                assert driver is not None
+                await driver.fetchval("select 1", timeout=2)
+        except (*LOST, DBAPIError):
+            return False
+        return True
+
+
+async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
+    """BEGIN with its scope, the work, COMMIT; any failure rolls back before the connection goes back to its pool."""
+    conn.scope_sql = ""
+    await conn.execute(begin)
+    try:
+        result = await work(conn)
+        await conn.execute("COMMIT")
+    except BaseException:
+        if not conn.is_closed():
+            # A cancelled statement leaves the connection busy for a moment; a connection that cannot roll back is closed.
+            try:
+                await asyncio.shield(conn.execute("ROLLBACK", timeout=2))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                conn.terminate()
+        raise
+    return result

@@ -1,0 +1,28 @@
+"""Tables of tenants."""
+
+from sqlalchemy import ARRAY, CheckConstraint, Column, Index, Text, UniqueConstraint, text
+
+from tollhouse.store.tables import big, global_table, json, txt, when
+
+tenants = global_table(
+    "tenants",
+    txt("slug"),
+    txt("name"),
+    txt("status", default="active"),
+    txt("timezone", default="UTC"),
+    # A new time zone applies from the next local month, so that no window is counted twice.
+    txt("next_timezone", null=True),
+    when("next_timezone_from"),
+    txt("currency", default="EUR"),
+    txt("language", default="en"),
+    Column("hosts", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # The tenant's own daily stop: nano-units of model cost per local day; null for none.
+    big("daily_cost_cap", null=True),
+    json("settings"),
+    when("created_at", now=True),
+    UniqueConstraint("slug"),
+    CheckConstraint("status in ('active', 'suspended')", name="status"),
+    Index("ix_tenants_hosts", "hosts", postgresql_using="gin"),
+    app="r",
+    operator="riud",
+)

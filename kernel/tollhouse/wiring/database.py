@@ -1,0 +1,52 @@
+"""Migrations: upgrade the schema, and refuse to start on another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tollhouse.store.errors import SchemaMismatch
+from tollhouse.store.migrations.head import HEAD
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+    from tollhouse.store.store import Store
+
+
+def alembic_config(dsn: str) -> Config:
+    """Alembic's configuration for the database at ``dsn``; imported late, because serving does not need Alembic."""
+    from alembic.config import Config
+
+    from tollhouse.wiring.schema import include_object, metadata
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "store" / "migrations"))
+    config.attributes["url"] = dsn.replace("postgresql://", "postgresql+psycopg://", 1)
+    config.attributes["metadata"] = metadata
+    config.attributes["include_object"] = include_object
+    return config
+
+
+def upgrade(dsn: str) -> None:
+    """Migrate to this code's schema. Idempotent; concurrent calls wait for each other. Synchronous: not for the event loop."""
+    from alembic import command
+
+    command.upgrade(alembic_config(dsn), "head")
+
+
+async def check_schema(store: Store) -> None:
+    """Refuse a schema that is older or newer than this code.
+
+    Raises:
+        SchemaMismatch: one line that says what to do.
+    """
+    found = await store.schema_revision()
+    if found == HEAD:
+        return
+    if found is None:
+        raise SchemaMismatch("the database has no schema yet; run: tollhouse db upgrade")
+    known = {path.name.split("_", 1)[0] for path in (Path(__file__).parent.parent / "store/migrations/versions").glob("*_*.py")}
+    if found in known:
+        raise SchemaMismatch(f"the database's schema is {found}, this version needs {HEAD}; run: tollhouse db upgrade")
+    raise SchemaMismatch(f"the database's schema {found} is newer than this version knows ({HEAD}); install the newer version")
