@@ -107,8 +107,8 @@ class EmbeddedServer:
         """Stop counting as a user, and stop the server unless somebody else uses it. True when it no longer runs."""
         with _one_line(self.data_dir):
             self._release()
-            if not self.cluster.exists():
-                return True
+            if not self._alive.exists():
+                return True  # never started
             descriptor = process.try_lock(self._users)
             if descriptor is None:
                 return False
@@ -197,6 +197,8 @@ class EmbeddedServer:
             if account and self.cluster.stat().st_uid == 0:  # a cluster restored by root
                 process.give(self.cluster, account)
             self._discard_leftovers(account)
+            if not self._held:  # the start was cancelled meanwhile: nobody is left who would stop the server
+                return position
             arguments = ["start", "-s", "-W", "-D", process.data_argument(account)]
             arguments += ["-o", process.as_options(self._settings)]
             if not self._run(programs / "pg_ctl", arguments, self.cluster, account, alive):
