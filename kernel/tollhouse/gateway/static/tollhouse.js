@@ -36,14 +36,14 @@
   // confirm by a native dialog
   const ask = (el, text) => new Promise(done => {
     const d = el.dataset, ok = make('button', { value: 'ok', className: 'button primary' + (d.confirmPlain == null ? ' danger' : ''), textContent: d.confirmOk || 'Continue' })
-    const form = make('form', { method: 'dialog', className: 'stack' }, make('h2', { textContent: d.confirmTitle || 'Are you sure?' }), make('p', { textContent: text }))
+    const form = make('form', { method: 'dialog' }, make('h2', { textContent: d.confirmTitle || 'Are you sure?' }), make('p', { textContent: text }))
     if (d.confirmName) { const i = make('input', { autocomplete: 'off', oninput() { ok.disabled = i.value !== d.confirmName } }); ok.disabled = true; form.append(make('label', { className: 'field' }, `Type “${d.confirmName}” to confirm`, i)) }
     form.append(make('div', { className: 'actions' }, make('button', { value: '', className: 'button', textContent: d.confirmCancel || 'Cancel' }), ok))
     const box = make('dialog', { onclose() { box.remove(); done(box.returnValue === 'ok') } }, form); document.body.append(box); box.showModal()
   })
   on('htmx:confirm', e => { e.preventDefault(); const c = e.detail.ctx; ask(c.sourceElement, c.confirm).then(y => y ? e.detail.issueRequest() : e.detail.dropRequest()) })
 
-  // submit: confirmation, then the double submit guard
+  // submit: confirm, then send once
   const sure = new WeakSet
   on('submit', e => {
     const f = e.target, by = e.submitter, el = by?.dataset.confirm ? by : f, stop = () => { e.preventDefault(); e.stopImmediatePropagation() }
@@ -53,13 +53,13 @@
   on('submit', e => { const f = e.target; if (!e.defaultPrevented && f.method === 'post') { f.ariaBusy = 'true'; setTimeout(() => f.ariaBusy = null, 15000) } })
   addEventListener('pageshow', () => $$('form[aria-busy]').forEach(f => f.ariaBusy = null))
 
-  // htmx: busy forms, and a word when the network fails
+  // htmx
   on('htmx:before:request', e => { const c = e.detail.ctx; if (c.request.method !== 'GET' && c.sourceElement.matches('form')) c.sourceElement.ariaBusy = 'true' })
   on('htmx:finally:request', e => { e.detail.ctx.sourceElement.ariaBusy = null })
   on('htmx:after:swap', () => start())
-  on('htmx:error', e => { if (e.detail.ctx) toast('The server could not be reached. Nothing was lost; try again.', 'bad') })
+  on('htmx:error', e => { if (e.detail.ctx) toast('The server could not be reached. What you wrote is kept; try again.', 'bad') })
 
-  // clicks: copy, dismiss, theme, dialogs, menus, drawer
+  // clicks
   on('click', e => {
     const b = e.target.closest('button, a, summary'), d = b?.dataset || {}
     $$('details.menu[open]').forEach(m => { if (!m.contains(e.target) || b && b.localName !== 'summary') m.open = false })
