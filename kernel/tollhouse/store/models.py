@@ -63,4 +63,3 @@ audit = tenant_table(
     index("ix_audit_at", "at"),
     app="ri",
 )
-

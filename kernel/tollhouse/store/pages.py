@@ -37,7 +37,13 @@ def decode_cursor(cursor: str | None) -> UUID | None:
 
 
 async def page_by_id(
-    conn: AsyncConnection, statement: Select[Any], key: ColumnElement[UUID], *, cursor: str | None, limit: int, newest_first: bool = True
+    conn: AsyncConnection,
+    statement: Select[Any],
+    key: ColumnElement[UUID],
+    *,
+    cursor: str | None,
+    limit: int,
+    newest_first: bool = True,
 ) -> tuple[Sequence[Any], str | None]:
     """One page of ``statement`` ordered by the UUIDv7 ``key``: the rows (as mappings) and the cursor of the next page."""
     limit = max(1, min(limit, MAX_LIMIT))

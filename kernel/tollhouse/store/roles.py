@@ -58,10 +58,14 @@ async def ensure_roles(dsn: str) -> None:
     """
     conn = await asyncpg.connect(dsn)
     try:
-        login, database = await conn.fetchval("SELECT current_user::text"), await conn.fetchval("SELECT current_database()::text")
+        login, database = (
+            await conn.fetchval("SELECT current_user::text"),
+            await conn.fetchval("SELECT current_database()::text"),
+        )
         have = {row["rolname"] for row in await conn.fetch("SELECT rolname FROM pg_roles")}
         member = await conn.fetch(
-            "SELECT rolname FROM pg_roles WHERE rolname = any($1::text[]) AND pg_has_role(current_user, oid, 'MEMBER')", list(ROLES)
+            "SELECT rolname FROM pg_roles WHERE rolname = any($1::text[]) AND pg_has_role(current_user, oid, 'MEMBER')",
+            list(ROLES),
         )
         ready = len(member) == len(ROLES) and await conn.fetchval(
             "SELECT has_schema_privilege($1, 'public', 'CREATE') AND has_schema_privilege($2, 'public', 'USAGE')",

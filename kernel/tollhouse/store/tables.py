@@ -121,4 +121,6 @@ def tenant_table(
 
 def global_table(name: str, *items: SchemaItem, app: Grant = "", operator: Grant = "riud", **kw: Any) -> Table:
     """A table of the installation. The list of these is closed: a test holds it."""
-    return Table(name, metadata, uuid("id", primary_key=True), *items, info={"scope": "global", "app": app, "operator": operator}, **kw)
+    return Table(
+        name, metadata, uuid("id", primary_key=True), *items, info={"scope": "global", "app": app, "operator": operator}, **kw
+    )

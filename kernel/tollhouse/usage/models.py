@@ -18,7 +18,7 @@ runners = global_table(
 # Projections of holds and entries: what is used and held in one window. The id is derived from the key (see counters.py).
 counters = tenant_table(
     "counters",
-    uuid("user_id"),
+    uuid("user_id", null=True),  # null: the tenant's own, for its daily cost cap
     txt("metric"),
     Column("agent_id", UUID(as_uuid=True), nullable=True),
     txt("channel", null=True),

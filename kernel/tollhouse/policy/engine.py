@@ -1,0 +1,179 @@
+"""The policy engine: the only place where access is decided.
+
+``gate`` applies the rules, ``fit`` the limits; both are pure and used by every way of asking: admission (which locks the
+counters and sets units aside), ``check``, ``check_many``, ``explain`` and ``limits`` (which only read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from tollhouse.billing.plans import PlanCache, PlanVersion
+from tollhouse.plugin.access import Decision, LimitStatus, Principal
+from tollhouse.policy import facts as facts_module
+from tollhouse.policy import reasons
+from tollhouse.policy.facts import AgentFacts, Facts, read_facts
+from tollhouse.policy.limits import Applied, Fit, Needs, applied_limits, fit, status_of
+from tollhouse.policy.reasons import Reason
+from tollhouse.policy.rules import RULES, AccessRequest, Case, Rule, case_of, first_reason
+from tollhouse.policy.words import limit_sentence
+from tollhouse.store.scope import tenant_scope
+from tollhouse.store.store import Store
+
+SHORT_WINDOWS = ("minute", "hour", "now")
+Upgrade = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule of an explanation, and what it said."""
+
+    rule: str
+    passed: bool
+    reason: str = "ok"
+    detail: str = ""
+
+
+class PolicyEngine:
+    """Decides. Holds no state of its own: immutable plan versions come from their cache, all else is read each time."""
+
+    def __init__(
+        self,
+        store: Store,
+        plans: PlanCache,
+        channels: Collection[str],
+        *,
+        rules: Sequence[Rule] = RULES,
+        upgrade: Upgrade = lambda tenant_slug: None,
+    ) -> None:
+        """``channels``: those whose plugin is on. ``upgrade``: where a tenant's users get more, None if there is no page."""
+        self.store = store
+        self.plans = plans
+        self.channels = frozenset(channels)
+        self.rules = tuple(rules)
+        self._upgrade = upgrade
+
+    # -- deciding, pure ------------------------------------------------------------------------------------------------
+
+    def case(self, request: AccessRequest, facts: Facts, plan: PlanVersion | None) -> Case:
+        """Facts and request as the rules see them."""
+        return case_of(request, facts, plan, self.channels)
+
+    def gate(self, case: Case) -> Decision | None:
+        """A denial by a rule, or None when every rule passes; the limits are still to come."""
+        reason = first_reason(self.rules, case)
+        return self._denial(case, reason) if reason is not None else None
+
+    def fit(self, case: Case, needs: Needs) -> tuple[Decision, Fit]:
+        """The decision on the limits, and what has to be set aside when it is a yes."""
+        applied = applied_limits(case, case.facts.standings)
+        result = fit(applied, needs)
+        if result.reason is not None:
+            return self._denial(case, result.reason, result.blocking), result
+        return self._yes(case, applied, result), result
+
+    def _yes(self, case: Case, applied: Sequence[Applied], result: Fit) -> Decision:
+        return Decision(
+            True,
+            "ok",
+            limits=_statuses(case, applied),
+            plan=case.plan.slug if case.plan else None,
+            warnings=tuple(limit_sentence(soft, case.facts.tenant.timezone) for soft in result.soft),
+        )
+
+    def _denial(self, case: Case, reason: Reason, blocking: Applied | None = None) -> Decision:
+        status, retryable, message, wait = reason.status, reason.retryable, reason.sentence, None
+        if blocking is not None and reason is reasons.LIMIT:
+            message = limit_sentence(blocking, case.facts.tenant.timezone)
+            if blocking.limit.window in SHORT_WINDOWS and blocking.limit.amount > 0:
+                status, retryable = 429, True
+                wait = 1 if blocking.limit.window == "now" else _seconds(case, blocking)
+        return Decision(
+            False,
+            reason.code,
+            message=message,
+            status=status,
+            retryable=retryable,
+            retry_after=wait,
+            limit=_statuses(case, [blocking])[0] if blocking is not None else None,
+            limits=_statuses(case, applied_limits(case, case.facts.standings)) if case.entitlement.usable else (),
+            plan=case.plan.slug if case.plan else None,
+            upgrade_url=self._upgrade(case.facts.tenant.slug) if status in (402, 403, 429) else None,
+        )
+
+    # -- asking, without setting anything aside ------------------------------------------------------------------------
+
+    async def check(self, request: AccessRequest) -> Decision:
+        """What admission would say now."""
+        case = await self.read_case(request)
+        denial = self.gate(case)
+        if denial is not None:
+            return denial
+        tokens = int(request.metadata.get("prompt_tokens", 1) or 1)
+        return self.fit(case, Needs(input_tokens=max(1, tokens)))[0]
+
+    async def check_many(self, principal: Principal, channel: str) -> list[tuple[AgentFacts, Decision]]:
+        """Every published agent with the decision on it: how lists are filtered."""
+        base = await self.read_case(AccessRequest(principal, "", channel))
+        found = []
+        for agent in await self._published(principal.tenant_id):
+            # A list needs no versions: a published agent without an active one is denied when it is asked.
+            ready = replace(agent, versions=((UUID(int=0), 10_000),))
+            case = replace(base, facts=replace(base.facts, agent=ready), request=AccessRequest(principal, agent.slug, channel))
+            found.append((agent, self.gate(case) or self.fit(case, Needs())[0]))
+        return found
+
+    async def explain(self, request: AccessRequest) -> tuple[Decision, list[Step]]:
+        """The decision with every rule that was asked, in order, up to the one that decided."""
+        case = await self.read_case(request)
+        steps = []
+        for rule in self.rules:
+            reason = rule(case)
+            steps.append(Step(rule.__name__, reason is None, reason.code if reason else "ok", reason.meaning if reason else ""))
+            if reason is not None:
+                return self._denial(case, reason), steps
+        needs = Needs(input_tokens=max(1, int(request.metadata.get("prompt_tokens", 1) or 1)))
+        decision, result = self.fit(case, needs)
+        for applied in applied_limits(case, case.facts.standings):
+            blocked = result.blocking is not None and applied.limit == result.blocking.limit
+            used = f"{applied.standing.used} used and {applied.standing.held} held of {applied.limit.amount}"
+            name = f"limit {applied.limit.metric}/{applied.limit.window}"
+            steps.append(Step(name, not blocked, decision.reason if blocked else "ok", used))
+        return decision, steps
+
+    async def limits(self, principal: Principal) -> tuple[LimitStatus, ...]:
+        """Every limit of the principal's plan with how it stands."""
+        case = await self.read_case(AccessRequest(principal, "", principal.channel))
+        agents = {agent.id: agent.slug for agent in await self._published(principal.tenant_id)}
+        return tuple(status_of(one, agents) for one in applied_limits(case, case.facts.standings, every=True))
+
+    async def read_case(self, request: AccessRequest) -> Case:
+        """The case with nothing locked."""
+
+        async def read(conn: Any) -> Facts:
+            return await read_facts(conn, request.principal, request.agent, lock=False)
+
+        facts = await self.store.run(tenant_scope(request.principal.tenant_id), read)
+        subscription = facts.subscription
+        plan = await self.plans.get(facts.tenant.id, subscription.plan_version_id) if subscription else None
+        return self.case(request, facts, plan)
+
+    async def _published(self, tenant_id: UUID) -> list[AgentFacts]:
+        async def read(conn: Any) -> list[AgentFacts]:
+            rows = await facts_module.PUBLISHED.rows(conn, tenant=tenant_id)
+            return [AgentFacts(row["id"], row["slug"], row["name"], row["status"]) for row in rows]
+
+        return await self.store.run(tenant_scope(tenant_id), read)
+
+
+def _statuses(case: Case, applied: Sequence[Applied]) -> tuple[LimitStatus, ...]:
+    agent = case.facts.agent
+    names: Mapping[UUID, str] = {agent.id: agent.slug} if agent else {}
+    return tuple(status_of(one, names) for one in applied)
+
+
+def _seconds(case: Case, blocking: Applied) -> int:
+    return max(1, int((blocking.key.end - case.facts.now).total_seconds()) + 1)

@@ -1,0 +1,38 @@
+"""Denials in the reader's words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from tollhouse.billing.plans import limit_text
+from tollhouse.policy.limits import Applied
+
+_BACK = {
+    "minute": "More is possible in less than a minute.",
+    "hour": "More is possible from {time} on.",
+    "day": "The allowance comes back at {time} on {date}.",
+    "month": "The allowance comes back on {date}.",
+    "period": "The allowance comes back on {date}.",
+    "lifetime": "This allowance does not come back by itself.",
+}
+
+
+def limit_sentence(applied: Applied, zone: str) -> str:
+    """What ran out, and when it comes back: "You have used all of your 20 messages a day. …"."""
+    limit = applied.limit
+    if limit.amount == 0:
+        return "Your plan does not include this."
+    if limit.metric == "concurrent":
+        return f"You already have {limit_text(limit)}; wait until one is finished."
+    allowance = limit_text(limit)
+    if applied.room <= 0:
+        start = f"You have used all of your {allowance}." if limit.amount > 1 else f"You have used your {allowance}."
+    else:
+        start = f"What is left of your {allowance} is not enough for this."
+    return f"{start} {_BACK[limit.window].format(**_moment(applied.key.end, zone))}"
+
+
+def _moment(end: datetime, zone: str) -> dict[str, str]:
+    local = end.astimezone(ZoneInfo(zone))
+    return {"time": f"{local:%H:%M}", "date": f"{local.day} {local:%B}"}

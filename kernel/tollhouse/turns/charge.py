@@ -1,0 +1,191 @@
+"""From what a run did to what it is charged: the entries of the ledger, and the units on the counters. Pure.
+
+The person is charged for the calls that gave the reply, never more than was held. What a provider reports beyond that, and
+what calls cost that led nowhere, is the tenant's cost, in entries of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tollhouse.plugin.llm import TokenUsage
+from tollhouse.runtime.call import CallRecord
+from tollhouse.turns.admit import Admitted
+from tollhouse.usage.entries import Certainty, Entry, Kind
+from tollhouse.usage.prices import Price, cost_nano
+
+ABSURD = 100_000_000
+"""Tokens of one call that no model can have used: such a number is not believed, and flagged."""
+
+BYTES_PER_TOKEN = 4
+"""What a token is taken for where nobody counts tokens for us."""
+
+NOTHING_USED = ("model_rejected", "model_busy", "model_unavailable", "model_not_connected", "context_too_long")
+"""Failures in which a provider is known to charge nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something an admin must see."""
+
+    code: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one attempt comes to. ``main`` goes with the hold; ``others`` are calls beside it; ``spent`` is by metric."""
+
+    main: Entry
+    others: tuple[Entry, ...]
+    spent: Mapping[str, int]
+    usage: TokenUsage
+    model: str
+    alarms: tuple[Alarm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    usage: TokenUsage
+    certainty: Certainty
+    alarms: tuple[Alarm, ...] = ()
+
+
+def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) -> Charge:
+    """What ``calls`` come to. ``outcome`` is ``ok``, or the code of the error that the turn ended with."""
+    answered = outcome == "ok"
+    last = calls[-1] if calls else None
+    counted = [_count(admitted, call) for call in calls]
+    # A reply that was repaired took two calls of the same model; both gave the reply, so both are charged.
+    paid = [place for place, call in enumerate(calls) if answered and call.outcome == "ok"]
+    entries = [_entry(admitted, call, what) for call, what in zip(calls, counted, strict=True)]
+    alarms = [alarm for what in counted for alarm in what.alarms]
+    alarms += [_unknown_price(entry) for entry in entries if entry.cost is None and entry.certainty != "unknown"]
+    usage = _sum([counted[place].usage for place in paid])
+    if last is None:
+        main = replace(_base(admitted), outcome=outcome, certainty="exact", cost=0)
+        return Charge(main, (), {}, usage, "", tuple(alarms))
+    spent = _spent(usage, sum(entries[place].cost or 0 for place in paid)) if answered else {}
+    alarms += _beyond(admitted, usage) if answered else []
+    main = replace(entries[-1], outcome=outcome, calls=1 if answered else 0)
+    others = tuple(replace(entry, kind=_other_kind(admitted)) for entry in entries[:-1])
+    return Charge(main, others, spent, usage, last.reported_model or last.model, tuple(alarms))
+
+
+def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:
+    sent, said = usage.input or 0, usage.output or 0
+    return {"calls": 1, "input_tokens": sent, "output_tokens": said, "total_tokens": sent + said, "cost": cost}
+
+
+def _count(admitted: Admitted, call: CallRecord) -> _Counted:
+    """The tokens of one call: as reported, else estimated; an explicit zero is zero."""
+    reported = call.usage
+    if reported is not None and _believable(reported):
+        return _Counted(reported, "exact")
+    if call.outcome in NOTHING_USED:
+        return _Counted(TokenUsage(0, 0), "exact")
+    if not call.answered:
+        return _Counted(TokenUsage(), "unknown")
+    estimate = _estimate(admitted, call)
+    code = "usage_missing" if reported is None or reported.total is None else "usage_absurd"
+    text = f"{call.backend} reported no usable token counts for {call.model}; they were estimated."
+    return _Counted(estimate, "estimated", (Alarm(code, f"{call.backend}/{call.model}", text),))
+
+
+def _believable(usage: TokenUsage) -> bool:
+    numbers = (usage.input, usage.output, usage.cached or 0, usage.reasoning or 0)
+    return all(number is not None and 0 <= number <= ABSURD for number in numbers)
+
+
+def _estimate(admitted: Admitted, call: CallRecord) -> TokenUsage:
+    counts = any(one.model == call.model and one.count is not None for one in admitted.prepared.candidates)
+    divisor = 1 if counts else BYTES_PER_TOKEN
+    return TokenUsage(-(-call.input_bound // divisor), -(-call.output_bound // divisor))
+
+
+def _sum(usages: Sequence[TokenUsage]) -> TokenUsage:
+    return TokenUsage(
+        sum(usage.input or 0 for usage in usages),
+        sum(usage.output or 0 for usage in usages),
+        sum(usage.cached or 0 for usage in usages),
+        sum(usage.reasoning or 0 for usage in usages),
+    )
+
+
+def _beyond(admitted: Admitted, usage: TokenUsage) -> list[Alarm]:
+    held = {line.counter.metric: line.amount for line in admitted.hold.lines}
+    spent = _spent(usage, 0)
+    over = [metric for metric in ("input_tokens", "output_tokens", "total_tokens") if spent[metric] > held.get(metric, ABSURD)]
+    if not over and (usage.output or 0) <= admitted.max_output_tokens * _calls_allowed(admitted):
+        return []
+    model = admitted.prepared.candidates[0].model
+    return [Alarm("usage_beyond_hold", model, f"{model} reported more tokens than it was asked for; the rest is your cost.")]
+
+
+def _calls_allowed(admitted: Admitted) -> int:
+    return 2 if admitted.prepared.version.schema is not None else 1
+
+
+def _base(admitted: Admitted) -> Entry:
+    case, version = admitted.case, admitted.prepared.version
+    subscription = case.facts.subscription
+    return Entry(
+        user_id=case.facts.user.id,
+        outcome="ok",
+        certainty="exact",
+        kind="test" if case.request.test else "turn",
+        turn_id=admitted.hold.turn_id,
+        attempt=admitted.hold.attempt,
+        agent_id=version.agent_id,
+        version_id=version.id,
+        plan_version_id=subscription.plan_version_id if subscription else None,
+        subscription_id=subscription.id if subscription else None,
+        channel=case.request.channel,
+    )
+
+
+def _entry(admitted: Admitted, call: CallRecord, counted: _Counted) -> Entry:
+    price = admitted.prices.get((call.backend, call.model))
+    usage = counted.usage
+    return replace(
+        _base(admitted),
+        connection_id=call.connection_id,
+        backend=call.backend,
+        model=call.model,
+        outcome=call.outcome,
+        certainty=counted.certainty,
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cached_tokens=usage.cached,
+        reasoning_tokens=usage.reasoning,
+        cost=_cost(price, usage),
+        cost_currency=price.currency if price else "USD",
+        price=price.snapshot() if price else None,
+        latency_ms=call.latency_ms,
+        detail=_detail(call),
+    )
+
+
+def _cost(price: Price | None, usage: TokenUsage) -> int | None:
+    if usage.input == 0 and usage.output == 0:
+        return 0
+    if price is None or usage.total is None:
+        return None
+    return cost_nano(price, usage)
+
+
+def _detail(call: CallRecord) -> dict[str, Any]:
+    facts = {"reported_model": call.reported_model, "request_id": call.request_id, "repair": call.repair or None}
+    return {name: value for name, value in facts.items() if value is not None and value != call.model}
+
+
+def _other_kind(admitted: Admitted) -> Kind:
+    return "test" if admitted.case.request.test else "retry"
+
+
+def _unknown_price(entry: Entry) -> Alarm:
+    subject = f"{entry.backend}/{entry.model}"
+    return Alarm("unknown_price", subject, f"The price of {subject} is not known, so its cost is not counted. Set one.")

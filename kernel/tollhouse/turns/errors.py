@@ -1,0 +1,19 @@
+"""Errors of turns."""
+
+from __future__ import annotations
+
+from tollhouse.plugin.errors import Conflict, InvalidInput
+
+
+class TurnRunning(Conflict):
+    """The same turn is being worked on, by a process that is alive. Ask again, or read it by its id."""
+
+    code = "turn_running"
+    title = "This request is already being worked on"
+
+
+class OtherBody(InvalidInput):
+    """An idempotency key was used again for something else."""
+
+    code = "idempotency_mismatch"
+    title = "This idempotency key was used for another request; use a new one for a new request"

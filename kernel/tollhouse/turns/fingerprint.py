@@ -1,0 +1,34 @@
+"""What makes two requests the same: a digest of everything that decides the answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from tollhouse.plugin.content import Media, Message, Part
+from tollhouse.plugin.ports import TurnRequest
+
+
+def body_hash(request: TurnRequest) -> bytes:
+    """SHA-256 over the canonical form of the request, without its idempotency key."""
+    body = {
+        "agent": request.agent,
+        "conversation": request.conversation,
+        "parts": [_part(part) for part in request.parts],
+        "history": [_message(message) for message in request.history],
+        "parameters": dict(request.parameters),
+        "store": request.store,
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).digest()
+
+
+def _message(message: Message) -> list[Any]:
+    return [message.role, [_part(part) for part in message.parts]]
+
+
+def _part(part: Part) -> list[Any]:
+    if not isinstance(part, Media):
+        return ["text", part.text]
+    data = hashlib.sha256(part.data).hexdigest() if part.data is not None else None
+    return [part.type, part.media_type, data, part.file_id, part.url]

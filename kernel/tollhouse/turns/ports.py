@@ -1,0 +1,66 @@
+"""The ports Turns, Usage and Catalog, as plugins see them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from tollhouse.host.caller import Caller
+from tollhouse.plugin.access import Decision, LimitStatus
+from tollhouse.plugin.errors import NotFound
+from tollhouse.plugin.ports import AgentInfo, PlanInfo, TurnRequest, TurnResult
+from tollhouse.policy.engine import PolicyEngine
+from tollhouse.turns.catalog import AgentCatalog
+from tollhouse.turns.service import TurnService
+
+
+class TurnsPort:
+    """Talking to agents (``tollhouse.plugin.ports.Turns``)."""
+
+    def __init__(self, service: TurnService, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+
+    async def run(self, request: TurnRequest) -> TurnResult:
+        return await self._service.run(self._caller, request)
+
+    async def get(self, turn_id: str) -> TurnResult:
+        return await self._service.get(self._caller, turn_id)
+
+    async def check(self, agent: str, channel: str | None = None, metadata: Mapping[str, Any] | None = None) -> Decision:
+        return await self._service.check(self._caller, agent, channel, metadata)
+
+
+class UsagePort:
+    """What the caller used and has left (``tollhouse.plugin.ports.Usage``)."""
+
+    def __init__(self, policy: PolicyEngine, caller: Caller) -> None:
+        self._policy = policy
+        self._caller = caller
+
+    async def limits(self) -> Sequence[LimitStatus]:
+        return await self._policy.limits(self._caller.user)
+
+
+Plans = Callable[[Caller], Awaitable[Sequence[PlanInfo]]]
+
+
+class CatalogPort:
+    """What this tenant offers to the caller (``tollhouse.plugin.ports.Catalog``)."""
+
+    def __init__(self, agents: AgentCatalog, plans: Plans, caller: Caller) -> None:
+        self._agents = agents
+        self._plans = plans
+        self._caller = caller
+
+    async def agents(self, channel: str | None = None) -> Sequence[AgentInfo]:
+        return await self._agents.offered(self._caller, channel)
+
+    async def agent(self, name: str) -> AgentInfo:
+        for agent in await self._agents.offered(self._caller):
+            if name in (agent.slug, agent.id):
+                return agent
+        raise NotFound()
+
+    async def plans(self) -> Sequence[PlanInfo]:
+        return await self._plans(self._caller)

@@ -1,0 +1,47 @@
+"""Turns as they are stored and as they are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tollhouse.plugin.content import Reply, part_from_json, part_to_json
+from tollhouse.plugin.errors import TollhouseError
+from tollhouse.plugin.llm import TokenUsage
+from tollhouse.plugin.ports import TurnResult
+
+
+def reply_json(reply: Reply) -> str:
+    """A reply as it is stored."""
+    return json.dumps({"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish})
+
+
+def usage_json(usage: TokenUsage) -> str:
+    """Usage as it is stored and told: tokens by kind."""
+    return json.dumps({"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning})
+
+
+def error_json(error: TollhouseError) -> str:
+    """A failure as it is stored: safe to show."""
+    return json.dumps({"code": error.http_code, "status": error.http_status, "detail": error.detail})
+
+
+def result_of(row: Mapping[str, Any], *, replayed: bool = False) -> TurnResult:
+    """A stored turn."""
+    reply = json.loads(row["reply"]) if row["reply"] else None
+    usage = json.loads(row["usage"]) if row["usage"] else None
+    return TurnResult(
+        id=str(row["id"]),
+        state=row["state"],
+        agent=row["agent_slug"],
+        channel=row["channel"],
+        created_at=row["created_at"],
+        conversation_id=str(row["conversation_id"]) if row["conversation_id"] else None,
+        version=row["version_number"],
+        reply=Reply(tuple(part_from_json(part) for part in reply["parts"]), reply["finish"]) if reply else None,
+        usage=TokenUsage(**usage) if usage else None,
+        model=row["model"],
+        error=json.loads(row["error"]) if row["error"] else None,
+        replayed=replayed,
+    )

@@ -1,0 +1,204 @@
+"""The one request flow: prepare, policy, runtime, usage. Every channel comes through here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from tollhouse.host.caller import Caller
+from tollhouse.plugin.access import Decision
+from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError
+from tollhouse.plugin.llm import TokenUsage
+from tollhouse.plugin.ports import TurnRequest, TurnResult
+from tollhouse.policy.engine import PolicyEngine
+from tollhouse.policy.rules import AccessRequest
+from tollhouse.runtime.errors import RunFailed
+from tollhouse.runtime.run import Runtime
+from tollhouse.store.ids import new_id, parse_id
+from tollhouse.store.scope import tenant_scope
+from tollhouse.store.store import Store
+from tollhouse.turns import repository as sql
+from tollhouse.turns.admit import Admission, Admitted, Ask
+from tollhouse.turns.charge import charge_for
+from tollhouse.turns.errors import OtherBody, TurnRunning
+from tollhouse.turns.media import MediaLoader
+from tollhouse.turns.result import result_of
+from tollhouse.turns.settle import Ended, Settlement
+
+log = logging.getLogger(__name__)
+
+MAX_EXTERNAL_ID = 255
+ROUNDS = 6
+"""How often admission begins again: counters to make first, or a race for the same idempotency key."""
+
+
+class TurnService:
+    """Runs turns."""
+
+    def __init__(
+        self,
+        store: Store,
+        policy: PolicyEngine,
+        admission: Admission,
+        runtime: Runtime,
+        settlement: Settlement,
+        media: MediaLoader,
+    ) -> None:
+        self.store = store
+        self.policy = policy
+        self._admission = admission
+        self._runtime = runtime
+        self._settlement = settlement
+        self._media = media
+
+    async def run(self, caller: Caller, request: TurnRequest, source_id: UUID | None = None) -> TurnResult:
+        """Run a turn to its end. ``source_id``: the connection it came by, for messengers; else the user.
+
+        Raises:
+            AccessDenied, InvalidInput, NotFound, TurnRunning, BackendError: see the port ``Turns``.
+        """
+        principal = caller.user
+        _check(request)
+        parts = await self._media.resolve(principal, request.parts, keep=request.store)
+        ask = Ask.of(caller, request, parts, source_id)
+        admitted = await self._admit(ask)
+        if isinstance(admitted, TurnResult):
+            return admitted
+        return await self._run(admitted)
+
+    # -- transaction 1 -------------------------------------------------------------------------------------------------
+
+    async def _admit(self, ask: Ask) -> Admitted | TurnResult:
+        scope = tenant_scope(ask.caller.user.tenant_id)
+        for _ in range(ROUNDS):
+            if ask.request.external_id is not None:
+                found = await self.store.run(scope, partial(_find, ask=ask))
+                if isinstance(found, TurnResult):
+                    return found
+                ask = found
+            try:
+                admitted = await self.store.run(scope, partial(self._admission.admit, ask=ask))
+            except AccessDenied as error:
+                await self._record_denial(ask, error.decision)
+                raise
+            except asyncpg.UniqueViolationError as error:
+                if error.constraint_name != "uq_turns_external":
+                    raise
+                continue  # the same key, a moment earlier: see what became of it
+            if isinstance(admitted, Admitted):
+                return admitted
+        raise TurnRunning()
+
+    async def _record_denial(self, ask: Ask, decision: Decision) -> None:
+        """Remember why, so that it can be answered later; repeats within a minute share a row."""
+        principal = ask.caller.user
+
+        async def write(conn: Any) -> None:
+            await sql.DENIED.rows(
+                conn,
+                tenant=principal.tenant_id,
+                id=new_id(),
+                user_id=principal.user_id,
+                agent=ask.request.agent[:200],
+                channel=principal.channel,
+                reason=decision.reason,
+                decision=json.dumps(decision.problem_members()),
+            )
+
+        await self.store.run(tenant_scope(principal.tenant_id), write)
+
+    # -- the model, and transaction 2 ----------------------------------------------------------------------------------
+
+    async def _run(self, admitted: Admitted) -> TurnResult:
+        error: TollhouseError
+        try:
+            prepared = await self._media.hydrate(admitted.ask.caller.user, admitted.prepared)
+            outcome = await self._runtime.run(prepared, admitted.max_output_tokens, str(admitted.hold.id))
+        except RunFailed as failed:
+            error, calls = failed.error, failed.calls
+            log.warning("turn %s failed: %s", admitted.hold.turn_id, "; ".join(call.error for call in calls) or error.detail)
+        except TollhouseError as refused:
+            error, calls = refused, ()
+        else:
+            charge = charge_for(admitted, outcome.calls, "ok")
+            await self._settlement.settle(Ended(admitted, charge, reply=outcome.reply))
+            return _result(admitted, "done", reply=outcome.reply, usage=charge.usage, model=charge.model)
+        charge = charge_for(admitted, calls, error.http_code)
+        await self._settlement.settle(Ended(admitted, charge, error=error))
+        raise error
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def get(self, caller: Caller, turn_id: str) -> TurnResult:
+        """A turn of the caller."""
+        found, principal = parse_id(turn_id), caller.user
+
+        async def read(conn: Any) -> Any:
+            return await sql.BY_ID.row(conn, tenant=principal.tenant_id, turn=found)
+
+        row = await self.store.run(tenant_scope(principal.tenant_id), read) if found else None
+        if row is None or row["user_id"] != principal.user_id:
+            raise NotFound()
+        return result_of(row)
+
+    async def check(
+        self, caller: Caller, agent: str, channel: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> Decision:
+        """What admission would say now."""
+        principal = caller.user
+        return await self.policy.check(AccessRequest(principal, agent, channel or principal.channel, metadata or {}))
+
+
+async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
+    """The turn of this idempotency key: its result, or the ask for the attempt to make.
+
+    Raises:
+        OtherBody: the key was used for something else.
+        TurnRunning: somebody alive works on it.
+    """
+    row = await sql.BY_EXTERNAL_ID.row(
+        conn, tenant=ask.caller.user.tenant_id, source=ask.source_id, external_id=ask.request.external_id
+    )
+    if row is None:
+        return replace(ask, attempt=1)
+    if row["body_hash"] != ask.body:
+        raise OtherBody()
+    if row["state"] == "done":
+        return result_of(row, replayed=True)
+    if row["state"] == "running" and row["alive"]:
+        raise TurnRunning(turn_id=str(row["id"]))
+    request = replace(ask.request, conversation=str(row["conversation_id"]) if row["conversation_id"] else None)
+    return replace(ask, turn_id=row["id"], attempt=row["attempt"] + 1, request=request)
+
+
+def _check(request: TurnRequest) -> None:
+    if not request.parts:
+        raise InvalidInput("Say something: the message has no parts.", field="parts")
+    if request.external_id is not None and not 0 < len(request.external_id) <= MAX_EXTERNAL_ID:
+        raise InvalidInput(f"An idempotency key has 1 to {MAX_EXTERNAL_ID} characters.", field="external_id")
+
+
+def _result(admitted: Admitted, state: Any, *, reply: Any, usage: TokenUsage, model: str) -> TurnResult:
+    case = admitted.case
+    assert case.facts.agent is not None
+    created: datetime = case.facts.now
+    return TurnResult(
+        id=str(admitted.hold.turn_id),
+        state=state,
+        agent=case.facts.agent.slug,
+        channel=case.request.channel,
+        created_at=created,
+        conversation_id=str(admitted.conversation_id) if admitted.conversation_id else None,
+        version=admitted.prepared.version.number,
+        reply=reply,
+        usage=usage,
+        model=model,
+    )

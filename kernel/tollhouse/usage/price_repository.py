@@ -1,0 +1,48 @@
+"""SQL of model prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.auth.models import users
+from tollhouse.usage.models import prices
+
+Row = Mapping[Any, Any]
+
+_REVISION = text("SELECT count(*) FROM prices WHERE tenant_id = :tenant_id")
+
+
+async def revision(conn: AsyncConnection, tenant_id: UUID) -> int:
+    """Changes whenever a price is set: rows are only ever added."""
+    return int((await conn.execute(_REVISION, {"tenant_id": tenant_id})).scalar_one())
+
+
+async def all_prices(conn: AsyncConnection, tenant_id: UUID) -> Sequence[Row]:
+    """Every price of the tenant, oldest first."""
+    statement = select(prices).where(prices.c.tenant_id == tenant_id).order_by(prices.c.valid_from, prices.c.id)
+    return (await conn.execute(statement)).mappings().all()
+
+
+async def history(conn: AsyncConnection, tenant_id: UUID, backend: str, model: str) -> Sequence[Row]:
+    """Every price that was ever set for a model, newest first, and by whom."""
+    statement = (
+        select(prices, users.c.email.label("created_by_email"))
+        .select_from(prices.outerjoin(users, (users.c.tenant_id == prices.c.tenant_id) & (users.c.id == prices.c.created_by)))
+        .where(prices.c.tenant_id == tenant_id, prices.c.backend == backend, prices.c.model == model)
+    )
+    return (await conn.execute(statement.order_by(prices.c.valid_from.desc()))).mappings().all()
+
+
+async def insert_price(conn: AsyncConnection, tenant_id: UUID, values: Row) -> None:
+    await conn.execute(insert(prices).values(tenant_id=tenant_id, **values))
+
+
+async def now(conn: AsyncConnection) -> datetime:
+    moment: datetime = (await conn.execute(select(func.app_now()))).scalar_one()
+    return moment

@@ -1,0 +1,311 @@
+"""What models cost: the tenant's own prices, else what backends suggest, else unknown, which is an alarm and never 0.
+
+Prices are integers in nano-units of their currency per million tokens. The tenant's rows are only ever added: a price is in
+force from its ``valid_from`` until a newer one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
+from tollhouse.plugin.llm import ModelPrice
+from tollhouse.plugin.ports import Page
+from tollhouse.store import audit
+from tollhouse.store.ids import new_id
+from tollhouse.usage import price_repository as rows
+
+if TYPE_CHECKING:
+    from tollhouse.host.caller import Caller
+    from tollhouse.store.store import Store
+
+FRESH_SECONDS = 5.0
+CACHED_TENANTS = 2048
+MAX_PRICE = 10**15  # a million units for a million tokens: beyond it is a slip of the keyboard
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price in force. ``id`` is the tenant's row, None for a suggestion; ``source``: ``tenant`` or the backend's name."""
+
+    input_per_million: int
+    output_per_million: int
+    cached_per_million: int | None
+    currency: str
+    source: str
+    id: UUID | None = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """As a ledger entry keeps it."""
+        return {
+            "input_per_million": self.input_per_million,
+            "output_per_million": self.output_per_million,
+            "cached_per_million": self.cached_per_million,
+            "currency": self.currency,
+            "source": self.source,
+            "id": str(self.id) if self.id else None,
+        }
+
+
+class Tokens(Protocol):
+    """What :func:`cost_nano` reads; a :class:`tollhouse.plugin.llm.TokenUsage` is one."""
+
+    @property
+    def input(self) -> int | None: ...
+    @property
+    def output(self) -> int | None: ...
+    @property
+    def cached(self) -> int | None: ...
+
+
+def cost_nano(price: Price, usage: Tokens) -> int:
+    """The cost in nano-units, rounded half up. ``cached`` tokens are part of the input and have a price of their own.
+
+    Raises:
+        ValueError: input or output is unknown or negative: who does not know estimates first, and says so in the entry.
+    """
+    if usage.input is None or usage.output is None or min(usage.input, usage.output, usage.cached or 0) < 0:
+        raise ValueError("a cost needs known token counts that are not negative")
+    cached = min(usage.cached or 0, usage.input)
+    cached_price = price.input_per_million if price.cached_per_million is None else price.cached_per_million
+    total = (usage.input - cached) * price.input_per_million + cached * cached_price + usage.output * price.output_per_million
+    return (2 * total + MILLION) // (2 * MILLION)
+
+
+class PriceExists(Conflict):
+    """Two prices of one model cannot begin at the same moment."""
+
+    code = "price_exists"
+    title = "This model has a price from this very moment already"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One model of the catalogue: the price in force, what its backend suggests, and who set the tenant's price and when."""
+
+    backend: str
+    model: str
+    price: Price
+    suggestion: Price | None = None
+    valid_from: datetime | None = None
+    created_by: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceChange:
+    """One row of a model's history."""
+
+    price: Price
+    valid_from: datetime
+    created_by: UUID | None
+    created_by_email: str | None
+
+
+@dataclass(slots=True)
+class _TenantPrices:
+    revision: int
+    checked: float
+    now: datetime
+    # Each model's rows, oldest first.
+    models: dict[tuple[str, str], list[rows.Row]] = field(default_factory=dict)
+
+    def row_at(self, key: tuple[str, str], at: datetime) -> rows.Row | None:
+        own = self.models.get(key)
+        if not own:
+            return None
+        found = bisect_right(own, at, key=lambda row: row["valid_from"])
+        return own[found - 1] if found else None
+
+
+def _price(row: rows.Row) -> Price:
+    amounts = (row["input_per_million"], row["output_per_million"], row["cached_per_million"])
+    return Price(*amounts, row["currency"], row["source"], row["id"])
+
+
+class PriceBook:
+    """Prices by tenant, backend and model. A change is seen by every process within five seconds, by this one at once."""
+
+    def __init__(self, store: Store, suggestions: Callable[[], Iterable[tuple[str, ModelPrice]]]) -> None:
+        """``suggestions`` gives (backend, price) pairs; called once, when a price is first asked for, off the event loop."""
+        self.store = store
+        self._suggest = suggestions
+        self._suggested: dict[tuple[str, str], Price] | None = None
+        self._tenants: OrderedDict[UUID, _TenantPrices] = OrderedDict()
+        self._loading = asyncio.Lock()
+
+    def peek(self, tenant_id: UUID, backend: str, model: str) -> Price | None:
+        """The price in force, from memory; None: it is not there or not fresh (or unknown), so ask :meth:`get`."""
+        known = self._tenants.get(tenant_id)
+        if known is None or self._suggested is None or time.monotonic() - known.checked > FRESH_SECONDS:
+            return None
+        return self._effective(known, (backend, model), known.now)
+
+    async def get(self, tenant_id: UUID, backend: str, model: str, at: datetime | None = None) -> Price | None:
+        """The price in force (or the one of ``at``); None if it is unknown: raise an alarm, never count 0."""
+        known = await self._fresh(tenant_id)
+        return self._effective(known, (backend, model), at or known.now)
+
+    def _effective(self, known: _TenantPrices, key: tuple[str, str], at: datetime) -> Price | None:
+        row = known.row_at(key, at)
+        if row is not None:
+            return _price(row)
+        assert self._suggested is not None
+        return self._suggested.get(key)
+
+    async def _fresh(self, tenant_id: UUID) -> _TenantPrices:
+        known = self._tenants.get(tenant_id)
+        if known is not None and self._suggested is not None and time.monotonic() - known.checked <= FRESH_SECONDS:
+            return known
+        async with self._loading:
+            if self._suggested is None:
+                self._suggested = await asyncio.to_thread(self._read_suggestions)
+            known = self._tenants.get(tenant_id)
+            if known is None or time.monotonic() - known.checked > FRESH_SECONDS:
+                known = await self._load(tenant_id, known)
+        return known
+
+    def _read_suggestions(self) -> dict[tuple[str, str], Price]:
+        return {
+            (backend, one.model): Price(
+                one.input_per_million, one.output_per_million, one.cached_per_million, one.currency, backend
+            )
+            for backend, one in self._suggest()
+        }
+
+    async def _load(self, tenant_id: UUID, known: _TenantPrices | None) -> _TenantPrices:
+        checked = time.monotonic()
+        async with self.store.transaction(tenant_id) as conn:
+            now = await rows.now(conn)
+            revision = await rows.revision(conn, tenant_id)
+            if known is not None and known.revision == revision:
+                known.checked, known.now = checked, now
+                return known
+            loaded = _TenantPrices(revision, checked, now)
+            for row in await rows.all_prices(conn, tenant_id):
+                loaded.models.setdefault((row["backend"], row["model"]), []).append(row)
+        self._tenants[tenant_id] = loaded
+        self._tenants.move_to_end(tenant_id)
+        while len(self._tenants) > CACHED_TENANTS:
+            self._tenants.popitem(last=False)
+        return loaded
+
+    # -- the catalogue ----------------------------------------------------------------------------------------------------
+
+    async def set_price(
+        self,
+        caller: Caller,
+        backend: str,
+        model: str,
+        *,
+        input_per_million: int,
+        output_per_million: int,
+        cached_per_million: int | None = None,
+        currency: str = "USD",
+        valid_from: datetime | None = None,
+    ) -> Price:
+        """Set the tenant's own price, from now or from ``valid_from``; what was charged before keeps its price.
+
+        Raises:
+            InvalidInput: an amount, the currency, the names or the moment is not acceptable.
+            Conflict: ``price_exists``: this model has a price from the same moment.
+        """
+        amounts = {
+            "input_per_million": input_per_million,
+            "output_per_million": output_per_million,
+            "cached_per_million": cached_per_million,
+        }
+        _check(backend, model, amounts, currency)
+        price_id, tenant_id = new_id(), caller.tenant.id
+        values = {"id": price_id, "backend": backend, "model": model, **amounts, "currency": currency, "source": "tenant"}
+        try:
+            async with self.store.transaction(tenant_id) as conn:
+                now = await rows.now(conn)
+                if valid_from is not None and valid_from < now:
+                    raise InvalidInput("A price cannot begin in the past.", field="valid_from")
+                user_id = caller.principal.user_id if caller.principal and not caller.principal.operator else None
+                await rows.insert_price(conn, tenant_id, {**values, "valid_from": valid_from or now, "created_by": user_id})
+                data = {"backend": backend, "model": model, **amounts, "currency": currency, "valid_from": valid_from or now}
+                await audit.record(conn, tenant_id, caller.actor, "price.set", target=("price", price_id), data=data)
+        except IntegrityError as error:
+            if "uq_prices" not in str(error.orig):
+                raise
+            raise PriceExists() from None
+        self._tenants.pop(tenant_id, None)
+        return Price(input_per_million, output_per_million, cached_per_million, currency, "tenant", price_id)
+
+    async def catalogue(
+        self, tenant_id: UUID, *, search: str = "", cursor: str | None = None, limit: int = 50
+    ) -> Page[CatalogueEntry]:
+        """Every known price in the order of backend and model, the tenant's merged with what backends suggest."""
+        known = await self._fresh(tenant_id)
+        assert self._suggested is not None
+        words = search.lower().split()
+        after = _decode(cursor)
+        limit = max(1, min(limit, 200))
+        keys = sorted(
+            key
+            for key in known.models.keys() | self._suggested.keys()
+            if key > after and all(word in f"{key[0]} {key[1]}".lower() for word in words)
+        )
+        items = [entry for key in keys if (entry := self._entry(known, key)) is not None]
+        page = items[:limit]
+        more = len(items) > limit
+        return Page(page, _encode(page[-1]) if more else None)
+
+    def _entry(self, known: _TenantPrices, key: tuple[str, str]) -> CatalogueEntry | None:
+        assert self._suggested is not None
+        suggestion = self._suggested.get(key)
+        row = known.row_at(key, known.now)
+        if row is not None:
+            return CatalogueEntry(*key, _price(row), suggestion, row["valid_from"], row["created_by"])
+        return None if suggestion is None else CatalogueEntry(*key, suggestion, suggestion)
+
+    async def history(self, tenant_id: UUID, backend: str, model: str) -> list[PriceChange]:
+        """Every price the tenant set for a model, newest first, those to come included."""
+        async with self.store.transaction(tenant_id) as conn:
+            found = await rows.history(conn, tenant_id, backend, model)
+        return [PriceChange(_price(row), row["valid_from"], row["created_by"], row["created_by_email"]) for row in found]
+
+
+def _check(backend: str, model: str, amounts: Mapping[str, int | None], currency: str) -> None:
+    errors = [
+        FieldError(f"#/{name}", f"An amount between 0 and {MAX_PRICE:,} nano-units, please.")
+        for name, amount in amounts.items()
+        if amount is not None and not 0 <= amount <= MAX_PRICE
+    ]
+    if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
+        errors.append(FieldError("#/currency", "A currency is three capital letters, such as USD."))
+    errors += [
+        FieldError(f"#/{name}", "A name of 1 to 200 characters, please.")
+        for name, value in (("backend", backend), ("model", model))
+        if not 1 <= len(value) <= 200 or "\x00" in value
+    ]
+    if errors:
+        raise InvalidInput("This price is not acceptable.", errors=errors)
+
+
+def _encode(entry: CatalogueEntry) -> str:
+    return base64.urlsafe_b64encode(f"{entry.backend}\x00{entry.model}".encode()).rstrip(b"=").decode()
+
+
+def _decode(cursor: str | None) -> tuple[str, str]:
+    if not cursor:
+        return ("", "")
+    try:
+        backend, model = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("\x00")
+    except (ValueError, binascii.Error):
+        raise InvalidInput("The cursor is not one that this list gave out.", field="cursor") from None
+    return backend, model

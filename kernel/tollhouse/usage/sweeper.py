@@ -1,0 +1,104 @@
+"""The sweeper: holds whose runner is gone are expired, and their units come back.
+
+What the model used in the meantime is not known; the entry says so instead of saying nothing. If the process was only paused
+and still settles, its usage is posted late (see turns/settle.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tollhouse.store.scope import tenant_scope
+from tollhouse.store.sql import Statement
+from tollhouse.store.store import Store
+from tollhouse.usage.entries import ENTRY_CTE, Entry
+from tollhouse.usage.holds import RESOLVE_CTES
+
+log = logging.getLogger(__name__)
+
+ORPHANS = text(
+    """
+    SELECT h.tenant_id, h.id FROM holds h
+    WHERE h.state = 'open' AND NOT EXISTS (SELECT 1 FROM runners r WHERE r.id = h.runner_id AND r.lease_until > now())
+    ORDER BY h.id LIMIT :batch
+    """
+)
+GONE_RUNNERS = text("DELETE FROM runners WHERE lease_until < now() - interval '1 day'")
+HOLD = Statement("SELECT * FROM holds WHERE tenant_id = :tenant AND id = :hold AND state = 'open'")
+EXPIRE = Statement(f"WITH {RESOLVE_CTES}, {ENTRY_CTE} SELECT count(*) FROM h")
+INTERRUPT_TURN = Statement(
+    """
+    UPDATE turns SET state = 'failed', finished_at = app_now(), error = :error::jsonb
+    WHERE tenant_id = :tenant AND id = :turn AND attempt = :attempt AND state = 'running'
+    """
+)
+INTERRUPTED = {"code": "interrupted", "status": 503, "detail": "The server stopped while working on this; nothing was charged."}
+
+
+async def sweep(store: Store, batch: int = 500) -> int:
+    """Expire orphaned holds; how many. Safe to run in several processes at once: a hold is resolved once."""
+    async with store.operator() as conn:
+        orphans = (await conn.execute(ORPHANS, {"batch": batch})).all()
+        await conn.execute(GONE_RUNNERS)
+    expired = 0
+    for tenant_id, hold_id in orphans:
+
+        async def expire(conn: Any, tenant_id: UUID = tenant_id, hold_id: UUID = hold_id) -> int:
+            return await expire_hold(conn, tenant_id, hold_id)
+
+        expired += await store.run(tenant_scope(tenant_id), expire)
+    if expired:
+        log.warning("expired %d holds of processes that are gone", expired)
+    return expired
+
+
+async def expire_hold(conn: Any, tenant_id: UUID, hold_id: UUID) -> int:
+    """Expire one hold and fail its turn; 0 if somebody else was faster."""
+    row = await HOLD.row(conn, tenant=tenant_id, hold=hold_id)
+    if row is None:
+        return 0
+    entry = _unknown_entry(row)
+    count: int = await EXPIRE.value(
+        conn,
+        tenant=tenant_id,
+        hold=hold_id,
+        state="expired",
+        counter_ids=row["counter_ids"],
+        held=row["amounts"],
+        used=[0] * len(row["amounts"]),
+        **entry.params(),
+    )
+    if count:
+        await INTERRUPT_TURN.rows(
+            conn, tenant=tenant_id, turn=row["turn_id"], attempt=row["attempt"], error=json.dumps(INTERRUPTED)
+        )
+    return count
+
+
+def _unknown_entry(row: Any) -> Entry:
+    facts = json.loads(row["facts"])
+
+    def known(name: str) -> UUID | None:
+        return UUID(facts[name]) if facts.get(name) else None
+
+    return Entry(
+        user_id=row["user_id"],
+        turn_id=row["turn_id"],
+        attempt=row["attempt"],
+        outcome="interrupted",
+        certainty="unknown",
+        kind="test" if facts.get("test") else "turn",
+        agent_id=known("agent"),
+        version_id=known("version"),
+        plan_version_id=known("plan_version"),
+        subscription_id=known("subscription"),
+        connection_id=known("connection"),
+        channel=facts.get("channel", ""),
+        backend=facts.get("backend", ""),
+        model=facts.get("model", ""),
+    )
