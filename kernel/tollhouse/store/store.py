@@ -185,7 +185,6 @@ class Store:
 
 async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
     """BEGIN with its scope, the work, COMMIT; any failure rolls back before the connection goes back to its pool."""
-    conn.scope_sql = ""
     await conn.execute(begin)
     try:
         result = await work(conn)

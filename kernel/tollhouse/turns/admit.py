@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from tollhouse.agents.split import bucket, choose
-from tollhouse.agents.versions import PromptVersion
+from tollhouse.agents.versions import PromptVersion, VersionCache
 from tollhouse.billing.plans import PlanCache
 from tollhouse.conversations.repository import title_of
 from tollhouse.host.caller import Caller
+from tollhouse.host.connections import Connections
 from tollhouse.plugin.access import Decision
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
 from tollhouse.plugin.context import TenantInfo
@@ -29,34 +30,9 @@ from tollhouse.store.ids import new_id, parse_id
 from tollhouse.turns import repository as sql
 from tollhouse.turns.fingerprint import body_hash
 from tollhouse.usage.holds import Hold, ensure_counters
-from tollhouse.usage.prices import Price
+from tollhouse.usage.prices import Price, PriceBook
 
 MAX_HISTORY = 200
-
-
-class Bound(Protocol):
-    """A connection ready for use."""
-
-    backend: Any
-    ctx: Any
-
-
-class Connections(Protocol):
-    """What is needed of the host's connections."""
-
-    async def bound(self, tenant: TenantInfo, connection_id: UUID, revision: int | None = None) -> Bound: ...
-
-
-class Prices(Protocol):
-    """What is needed of the price book."""
-
-    async def get(self, tenant_id: UUID, backend: str, model: str) -> Price | None: ...
-
-
-class Versions(Protocol):
-    """What is needed of the prompt versions."""
-
-    async def get(self, tenant_id: UUID, version_id: UUID) -> PromptVersion: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +80,9 @@ class Admission:
         self,
         policy: PolicyEngine,
         plans: PlanCache,
-        versions: Versions,
+        versions: VersionCache,
         connections: Connections,
-        prices: Prices,
+        prices: PriceBook,
         runner_id: Callable[[], UUID],
     ) -> None:
         self.policy = policy

@@ -1,0 +1,229 @@
+"""The container: every service of one process, made once and passed to whoever needs it. No globals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.agents.service import AgentService
+from tollhouse.agents.versions import VersionCache
+from tollhouse.auth.authenticator import Authenticator
+from tollhouse.auth.keys import KeyService
+from tollhouse.auth.links import OneTimeLinks
+from tollhouse.auth.passwords import Passwords
+from tollhouse.auth.ports import KeysPort, SessionsPort
+from tollhouse.auth.sessions import SessionService
+from tollhouse.auth.throttle import LoginThrottle
+from tollhouse.auth.users import UserService
+from tollhouse.billing.plan_service import PlanService
+from tollhouse.billing.plans import PlanCache
+from tollhouse.billing.ports import SubscriptionsPort
+from tollhouse.billing.service import SubscriptionService
+from tollhouse.conversations.files import FileLimits, FileService
+from tollhouse.conversations.ports import ConversationsPort, FilesPort
+from tollhouse.conversations.service import ConversationService
+from tollhouse.host.caller import Caller
+from tollhouse.host.connections import Connections
+from tollhouse.host.context import Contexts
+from tollhouse.host.host import Host
+from tollhouse.host.http import Http
+from tollhouse.host.loader import load_plugins
+from tollhouse.plugin import ports
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.errors import AccessDenied
+from tollhouse.plugin.events import Event
+from tollhouse.plugin.llm import ModelPrice, SuggestsPrices
+from tollhouse.policy.engine import PolicyEngine
+from tollhouse.policy.rules import RULES, AccessRequest, Rule
+from tollhouse.runtime.media import sniff
+from tollhouse.runtime.outbound import Outbound
+from tollhouse.runtime.run import Runtime
+from tollhouse.settings import Settings
+from tollhouse.store import outbox
+from tollhouse.store.blobs import BlobStore
+from tollhouse.store.ids import new_id
+from tollhouse.store.secrets import SecretBox
+from tollhouse.store.store import Store
+from tollhouse.tenants.directory import TenantDirectory
+from tollhouse.tenants.service import TenantService
+from tollhouse.turns.admit import Admission
+from tollhouse.turns.catalog import AgentCatalog
+from tollhouse.turns.media import MediaLoader
+from tollhouse.turns.ports import CatalogPort, TurnsPort, UsagePort
+from tollhouse.turns.service import TurnService
+from tollhouse.turns.settle import Settlement
+from tollhouse.usage.prices import PriceBook
+from tollhouse.usage.runners import Runner
+
+WEB = "web"
+
+
+@dataclass
+class Container:
+    """The services of one process. ``build`` makes it; ``close`` gives back what it holds."""
+
+    settings: Settings
+    store: Store
+    host: Host
+    runner: Runner
+    http: Http
+    blobs: BlobStore
+    directory: TenantDirectory
+    tenants: TenantService
+    authenticator: Authenticator
+    passwords: Passwords
+    sessions: SessionService
+    keys: KeyService
+    links: OneTimeLinks
+    users: UserService
+    contexts: Contexts
+    connections: Connections
+    agents: AgentService
+    plans: PlanService
+    subscriptions: SubscriptionService
+    prices: PriceBook
+    policy: PolicyEngine
+    turns: TurnService
+    catalog: AgentCatalog
+    conversations: ConversationService
+    files: FileService
+    ports: dict[type[Any], Callable[[Caller], Any]] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Give back connections, threads and the lease."""
+        await self.authenticator.aclose()
+        await self.http.close()
+        self.passwords.close()
+        await self.runner.stop()
+        await self.store.close()
+
+
+def build(
+    settings: Settings,
+    store: Store,
+    box: SecretBox,
+    *,
+    plugins: Mapping[str, Any] | None = None,
+    rules: Sequence[Rule] = RULES,
+    outbound: Outbound | None = None,
+) -> Container:
+    """Wire everything. ``plugins`` and ``rules`` replace the installed plugins and the policy's rules, for tests.
+
+    Raises:
+        ConfigError: one line that names the plugin or setting that is wrong.
+    """
+    host = load_plugins(settings, plugins=plugins)
+    runner, http = Runner(store), Http()
+    port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
+    contexts = Contexts(host, store, http, port_factories)
+    connections = Connections(store, host, box, contexts)
+    passwords, throttle, authenticator = Passwords(), LoginThrottle(settings), Authenticator(store, settings)
+    cache = PlanCache(store)
+    plans = PlanService(store, cache)
+    policy = PolicyEngine(store, cache, tuple(host.channels), rules=rules, upgrade=upgrade_links(settings, host))
+    prices = PriceBook(store, lambda: suggested_prices(host))
+    blobs = BlobStore(settings.data_dir / "blobs")
+    files = FileService(store, blobs, FileLimits(size=settings.upload_limit), sniff)
+    agents, versions = AgentService(store), VersionCache(store)
+    turns = TurnService(
+        store,
+        policy,
+        Admission(policy, cache, versions, connections, prices, lambda: runner.id),
+        Runtime(connections.bound),
+        Settlement(store, host.subscribers("turn.finished")),
+        MediaLoader(files, (outbound or Outbound()).fetch),
+    )
+    container = Container(
+        settings=settings,
+        store=store,
+        host=host,
+        runner=runner,
+        http=http,
+        blobs=blobs,
+        directory=TenantDirectory(store),
+        tenants=TenantService(store),
+        authenticator=authenticator,
+        passwords=passwords,
+        sessions=SessionService(store, settings, passwords, throttle, authenticator),
+        keys=KeyService(store, authenticator),
+        links=OneTimeLinks(store),
+        users=UserService(store, passwords, throttle, authenticator),
+        contexts=contexts,
+        connections=connections,
+        agents=agents,
+        plans=plans,
+        subscriptions=SubscriptionService(store, plans, connections, emitter(host)),
+        prices=prices,
+        policy=policy,
+        turns=turns,
+        catalog=AgentCatalog(agents, policy),
+        conversations=ConversationService(store, blobs),
+        files=files,
+        ports=port_factories,
+    )
+    port_factories.update(factories(container))
+    return container
+
+
+def factories(container: Container) -> dict[type[Any], Callable[[Caller], Any]]:
+    """How each port is made for a caller."""
+    c = container
+
+    async def offered_plans(caller: Caller) -> Sequence[ports.PlanInfo]:
+        return await c.plans.public_plans(caller.tenant.id, caller.principal)
+
+    async def usable_agent(principal: Principal, agent: str) -> UUID:
+        request = AccessRequest(principal, agent, principal.channel)
+        case = await c.policy.read_case(request)
+        denial = c.policy.gate(case)
+        if denial is not None:
+            raise AccessDenied(denial)
+        assert case.facts.agent is not None
+        return case.facts.agent.id
+
+    return {
+        ports.Sessions: lambda caller: SessionsPort(c.sessions, caller),
+        ports.Keys: lambda caller: KeysPort(c.keys, caller),
+        ports.Catalog: lambda caller: CatalogPort(c.catalog, offered_plans, caller),
+        ports.Turns: lambda caller: TurnsPort(c.turns, caller),
+        ports.Usage: lambda caller: UsagePort(c.policy, caller),
+        ports.Subscriptions: lambda caller: SubscriptionsPort(c.subscriptions, caller),
+        ports.Conversations: lambda caller: ConversationsPort(c.conversations, usable_agent, caller),
+        ports.Files: lambda caller: FilesPort(c.files, caller),
+    }
+
+
+def upgrade_links(settings: Settings, host: Host) -> Callable[[str], str | None]:
+    """Where a tenant's users see its plans: a page of the web channel, if that is on."""
+    if WEB not in host.channels:
+        return lambda tenant_slug: None
+
+    def link(tenant_slug: str) -> str:
+        prefix = "" if tenant_slug == settings.default_tenant else f"/t/{tenant_slug}"
+        return f"{settings.base_url}{prefix}/plans"
+
+    return link
+
+
+def suggested_prices(host: Host) -> Iterable[tuple[str, ModelPrice]]:
+    """Every price that an installed backend suggests, with the backend's name."""
+    for name, registered in host.llm_backends.items():
+        if isinstance(registered.obj, SuggestsPrices):
+            for price in registered.obj.suggest_prices():
+                yield name, price
+
+
+def emitter(host: Host) -> Any:
+    """Writes an event for each plugin that wants it, in the transaction of what happened."""
+
+    async def emit(conn: AsyncConnection, tenant_id: UUID, name: Any, data: Mapping[str, Any]) -> None:
+        subscribers = host.subscribers(name)
+        if subscribers:
+            now = (await conn.exec_driver_sql("SELECT app_now()")).scalar_one()
+            await outbox.add_event(conn, Event(new_id(), name, tenant_id, now, data), subscribers)
+
+    return emit

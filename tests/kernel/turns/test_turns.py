@@ -1,0 +1,138 @@
+"""Turns from end to end, under the API: what is admitted, answered, charged and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import select
+from tollhouse import plugin as th
+from tollhouse.turns.errors import OtherBody
+from tollhouse.usage.models import alarms, counters, entries, holds
+from tollhouse.usage.verify import verify
+
+from tests.world import World, add_customer, open_shop, say
+
+CALLS_3 = {"metric": "calls", "amount": 3, "window": "day"}
+
+
+async def test_a_turn_is_answered_charged_and_adds_up(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3)
+    user = await add_customer(world.store, shop)
+    caller = await world.caller(shop.tenant_id, user)
+    result = await world.container.turns.run(caller, say())
+    assert result.state == "done"
+    assert result.reply is not None
+    assert result.reply.text == "Hello."
+    assert result.usage == th.TokenUsage(10, 5, 0, 0)
+    limits = await world.container.policy.limits(caller.user)
+    assert [(one.used, one.held, one.remaining) for one in limits] == [(1, 0, 2)]
+    async with world.store.transaction(shop.tenant_id) as conn:
+        entry = (await conn.execute(select(entries))).mappings().one()
+        hold = (await conn.execute(select(holds))).mappings().one()
+    assert entry["id"] == hold["id"]
+    assert (entry["input_tokens"], entry["output_tokens"], entry["cost"]) == (10, 5, 20)
+    assert hold["state"] == "settled"
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_the_limit_denies_with_its_numbers(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    for _ in range(3):
+        await world.container.turns.run(caller, say())
+    with pytest.raises(th.AccessDenied) as denied:
+        await world.container.turns.run(caller, say())
+    decision = denied.value.decision
+    assert (decision.reason, decision.status, decision.retryable) == ("limit_reached", 402, False)
+    assert decision.limit is not None
+    assert (decision.limit.amount, decision.limit.used, decision.limit.remaining) == (3, 3, 0)
+    assert "3 messages a day" in decision.message
+    assert len(world.model.calls) == 3
+
+
+@pytest.mark.parametrize(("requests", "room"), [(60, 20)])
+async def test_parallel_turns_never_pass_a_limit_nor_stay_below_it(world: World, requests: int, room: int) -> None:
+    shop = await open_shop(
+        world.store, {"metric": "calls", "amount": room, "window": "day"}, {"metric": "calls", "amount": 1000, "window": "hour"}
+    )
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    async def one() -> bool:
+        try:
+            await world.container.turns.run(caller, say())
+        except th.AccessDenied:
+            return False
+        return True
+
+    outcomes = await asyncio.gather(*(one() for _ in range(requests)))
+    assert sum(outcomes) == room
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_the_same_key_answers_the_first_result_and_charges_once(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    first = await world.container.turns.run(caller, say(external_id="k1"))
+    again = await world.container.turns.run(caller, say(external_id="k1"))
+    assert (again.id, again.replayed, again.reply) == (first.id, True, first.reply)
+    with pytest.raises(OtherBody):
+        await world.container.turns.run(caller, say("Something else", external_id="k1"))
+    assert len(world.model.calls) == 1
+
+
+async def test_a_failing_model_costs_the_user_nothing_and_the_key_can_be_tried_again(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    def refuse(request: th.CompletionRequest) -> th.Completion:
+        raise th.BackendRejected(private="the provider's own text")
+
+    world.model.answer = refuse
+    with pytest.raises(th.BackendRejected):
+        await world.container.turns.run(caller, say(external_id="k"))
+    assert (await world.container.policy.limits(caller.user))[0].used == 0
+    world.model.answer = world.model.polite
+    result = await world.container.turns.run(caller, say(external_id="k"))
+    assert result.state == "done"
+    assert (await world.container.policy.limits(caller.user))[0].used == 1
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_token_limit_clamps_the_output_and_is_never_passed(world: World) -> None:
+    shop = await open_shop(world.store, {"metric": "total_tokens", "amount": 200, "window": "day"})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    def greedy(request: th.CompletionRequest) -> th.Completion:
+        return th.Completion((th.Text("x"),), th.TokenUsage(20, 10**6))
+
+    world.model.answer = greedy
+    await world.container.turns.run(caller, say())
+    sent = world.model.calls[0].max_output_tokens
+    assert sent <= 200
+    async with world.store.transaction(shop.tenant_id) as conn:
+        counter = (await conn.execute(select(counters))).mappings().one()
+        raised = (await conn.execute(select(alarms.c.code))).scalars().all()
+        cost = (await conn.execute(select(entries.c.output_tokens))).scalar_one()
+    assert counter["used"] <= 200
+    assert counter["held"] == 0
+    assert raised == ["usage_beyond_hold"]
+    assert cost == 10**6
+
+
+async def test_another_tenants_user_finds_nothing(world: World) -> None:
+    shop, other = await open_shop(world.store, CALLS_3), await open_shop(world.store, CALLS_3)
+    mine = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    theirs = await world.caller(other.tenant_id, await add_customer(world.store, other))
+    result = await world.container.turns.run(mine, say())
+    with pytest.raises(th.NotFound):
+        await world.container.turns.get(theirs, result.id)
+    assert (await world.container.turns.get(mine, result.id)).id == result.id
+
+
+async def test_a_conversation_is_remembered_and_sent_again(world: World) -> None:
+    shop = await open_shop(world.store)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    first = await world.container.turns.run(caller, say("My name is Ada", store=True))
+    await world.container.turns.run(caller, say("Who am I?", store=True, conversation=first.conversation_id))
+    assert [message.text for message in world.model.calls[1].messages][1:] == ["My name is Ada", "Hello.", "Who am I?"]
