@@ -76,6 +76,8 @@ subscriptions = tenant_table(
     when("period_start", null=False),
     when("period_end"),  # null: a free plan runs without an end; its windows are still monthly from the anchor
     when("anchor", null=False),
+    # Its periods are counted in this zone, fixed when it begins: a tenant that moves renews no allowance.
+    txt("timezone", default="UTC"),
     when("grace_until"),
     Column("cancel_at_period_end", Boolean, nullable=False, server_default=text("false")),
     uuid("connection_id", null=True),
@@ -88,7 +90,12 @@ subscriptions = tenant_table(
     ref("connection_id", "connections"),
     CheckConstraint("status in ('pending', 'active', 'past_due', 'canceled', 'ended')", name="status"),
     # One current subscription for one person.
-    index("uq_subscriptions_current", "user_id", unique=True, postgresql_where=text("status in ('active', 'past_due', 'canceled')")),
+    index(
+        "uq_subscriptions_current",
+        "user_id",
+        unique=True,
+        postgresql_where=text("status in ('active', 'past_due', 'canceled')"),
+    ),
     index("ix_subscriptions_user", "user_id", "created_at"),
     app="riu",
     operator="r",

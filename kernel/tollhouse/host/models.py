@@ -34,4 +34,3 @@ plugin_state = tenant_table(
     ref("connection_id", "connections"),
     index("uq_plugin_state_key", "plugin", "connection_id", "key", unique=True, postgresql_nulls_not_distinct=True),
 )
-

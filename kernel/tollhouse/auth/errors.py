@@ -1,0 +1,40 @@
+"""Errors of authentication."""
+
+from __future__ import annotations
+
+from tollhouse.plugin.errors import Conflict, RateLimited, Unauthenticated, Unavailable
+
+
+class BadCredentials(Unauthenticated):
+    """The e-mail is unknown, the password is wrong, or the account may not sign in: the three are never told apart."""
+
+    code = "bad_credentials"
+    title = "The e-mail or the password is not right"
+
+
+class LinkInvalid(Unauthenticated):
+    """Used, expired, voided by a newer one, of another purpose, or never made."""
+
+    code = "link_invalid"
+    title = "This link is not valid any more; ask for a new one"
+
+
+class TooManyTries(RateLimited):
+    title = "Too many sign-in tries; wait a little"
+
+
+class HashingBusy(Unavailable):
+    """More passwords are waiting to be checked than would be answered in time."""
+
+    code = "sign_in_busy"
+    title = "Too many people are signing in at this moment; try again shortly"
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+    title = "There is an account with this e-mail already"
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+    title = "This is the last owner; make somebody else an owner first"

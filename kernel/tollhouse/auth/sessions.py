@@ -1,0 +1,176 @@
+"""Sessions: signing in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.auth import links, repository
+from tollhouse.auth.authenticator import Authenticator
+from tollhouse.auth.errors import BadCredentials, LinkInvalid
+from tollhouse.auth.fields import normal_email, printable
+from tollhouse.auth.passwords import Passwords
+from tollhouse.auth.throttle import LoginThrottle
+from tollhouse.auth.tokens import digest_of, new_token
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.plugin.ports import SessionInfo, SignedIn
+from tollhouse.settings import Settings
+from tollhouse.store import audit
+from tollhouse.store.audit import Actor
+from tollhouse.store.store import Store
+
+SessionKind = Literal["cookie", "bearer"]
+
+
+class SessionService:
+    """Starts, lists and ends sessions. Each sign-in is a new token; nothing of an old one is taken over."""
+
+    def __init__(
+        self, store: Store, settings: Settings, passwords: Passwords, throttle: LoginThrottle, authenticator: Authenticator
+    ) -> None:
+        self.store = store
+        self._passwords = passwords
+        self._throttle = throttle
+        self._authenticator = authenticator
+        self._idle = timedelta(hours=settings.session_idle_hours)
+        self._lifetime = timedelta(hours=settings.session_absolute_hours)
+
+    async def login(
+        self, tenant_id: UUID, email: str, password: str, kind: SessionKind, *, address: str = "", user_agent: str = ""
+    ) -> SignedIn:
+        """Sign in by e-mail and password.
+
+        Raises:
+            BadCredentials: whatever of it is wrong; the same answer, after the same work, for an unknown e-mail.
+            RateLimited: too many tries on this account or from this address.
+        """
+        try:
+            known = normal_email(email)
+        except InvalidInput:
+            known = ""  # nobody has it; everything below is done all the same
+        await self._throttle.take(tenant_id, known, address)
+        async with self.store.transaction(tenant_id) as conn:
+            facts = await repository.login_facts(conn, tenant_id, known)
+        stored = facts["secret"] if facts is not None and facts["status"] == "active" else None
+        matches, fresh = await self._passwords.verify(password, stored)
+        if not matches or facts is None:
+            raise BadCredentials()
+        await self._throttle.succeeded(tenant_id, known, address)
+        async with self.store.transaction(tenant_id) as conn:
+            # The row is locked: a password changed meanwhile must not leave a session behind that was opened with the old one.
+            user = await repository.get_user(conn, tenant_id, facts["id"], lock=True)
+            unchanged = await repository.password_of(conn, tenant_id, facts["id"]) == stored
+            if user is None or user["status"] != "active" or not unchanged:
+                raise BadCredentials()
+            if fresh is not None:
+                await repository.set_password(conn, tenant_id, user["id"], fresh)
+            return await self.open(conn, user, "password", kind, address=address, user_agent=user_agent)
+
+    async def redeem(
+        self, tenant_id: UUID, token: str, kind: SessionKind, *, address: str = "", user_agent: str = ""
+    ) -> SignedIn:
+        """Sign in by a one-time link.
+
+        Raises:
+            LinkInvalid: used, expired, unknown, another tenant's, or of somebody who may not sign in.
+        """
+        parsed = links.parse_link(token, tenant_id)
+        async with self.store.transaction(tenant_id) as conn:
+            link = await links.use(conn, parsed, links.SIGN_IN_PURPOSES)
+            user = await repository.get_user(conn, tenant_id, link.user_id, lock=True) if link.user_id else None
+            if user is None or user["status"] != "active":
+                raise LinkInvalid()
+            return await self.open(conn, user, "link", kind, address=address, user_agent=user_agent)
+
+    async def open(
+        self,
+        conn: AsyncConnection,
+        user: repository.Row,
+        auth_provider: str,
+        kind: SessionKind,
+        *,
+        address: str = "",
+        user_agent: str = "",
+    ) -> SignedIn:
+        """A new session of a user (a row of ``repository.get_user``) whose proof was checked by the caller."""
+        tenant_id = user["tenant_id"]
+        token = new_token("session", tenant_id)
+        row = await repository.add_session(
+            conn,
+            tenant_id,
+            lifetime=self._lifetime,
+            user_id=user["id"],
+            token_hash=digest_of(token),
+            kind=kind,
+            auth_provider=auth_provider,
+            user_agent=printable(user_agent, 300),
+            address=printable(address, 64),
+        )
+        principal = Principal(
+            tenant_id=tenant_id,
+            user_id=user["id"],
+            auth_provider=auth_provider,
+            channel="web" if kind == "cookie" else "api",
+            email=user["email"],
+            name=user["name"] or None,
+            role=user["role"],
+            operator=user["operator"],
+            credential_id=row["id"],
+            language=user["language"],
+        )
+        return SignedIn(token, row["expires_at"], principal)
+
+    async def logout(self, principal: Principal) -> None:
+        """End the session that asks; an API key has none to end."""
+        if principal.credential_kind == "session" and principal.credential_id is not None:
+            async with self.store.transaction(principal.tenant_id) as conn:
+                await repository.end_session(conn, principal.tenant_id, principal.user_id, principal.credential_id)
+            self._authenticator.forget(principal.user_id)
+
+    async def list(self, principal: Principal) -> Sequence[SessionInfo]:
+        """The principal's live sessions, newest first."""
+        async with self.store.transaction(principal.tenant_id) as conn:
+            rows = await repository.live_sessions(conn, principal.tenant_id, principal.user_id, idle=self._idle)
+        return [_info(row, principal.credential_id) for row in rows]
+
+    async def end(self, principal: Principal, session_id: UUID) -> None:
+        """End one of the principal's sessions.
+
+        Raises:
+            NotFound: the principal has no such live session.
+        """
+        async with self.store.transaction(principal.tenant_id) as conn:
+            if not await repository.end_session(conn, principal.tenant_id, principal.user_id, session_id):
+                raise NotFound()
+        self._authenticator.forget(principal.user_id)
+
+    async def end_all_for_user(self, tenant_id: UUID, user_id: UUID, *, actor: Actor, keep: UUID | None = None) -> int:
+        """End every session of a user (but ``keep``), by an admin or by the user; how many there were.
+
+        Raises:
+            NotFound: there is no such user.
+        """
+        async with self.store.transaction(tenant_id) as conn:
+            if await repository.get_user(conn, tenant_id, user_id, lock=True) is None:
+                raise NotFound()
+            ended = await repository.end_sessions(conn, tenant_id, user_id, keep=keep)
+            await audit.record(conn, tenant_id, actor, "user.sessions_ended", target=("user", user_id), data={"ended": ended})
+        self._authenticator.forget(user_id)
+        return ended
+
+
+def _info(row: repository.Row, current: UUID | None) -> SessionInfo:
+    return SessionInfo(
+        id=str(row["id"]),
+        kind=row["kind"],
+        user_agent=row["user_agent"],
+        created_at=row["created_at"],
+        last_seen_at=row["last_seen_at"],
+        expires_at=row["expires_at"],
+        current=row["id"] == current,
+    )

@@ -1,0 +1,143 @@
+"""Files: what users upload. The bytes are a blob, the row says whose they are and what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.conversations import files_repository
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.content import FileRef
+from tollhouse.plugin.errors import InvalidInput, NotFound, TooLarge
+from tollhouse.store.blobs import Blobs, blob_key
+from tollhouse.store.ids import new_id, parse_id
+from tollhouse.store.store import Store
+
+MAX_NAME = 200
+
+
+class Sniffed(Protocol):
+    """What bytes are, found from the bytes themselves."""
+
+    @property
+    def type(self) -> Literal["image", "audio", "file"]: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def width(self) -> int | None: ...
+    @property
+    def height(self) -> int | None: ...
+
+
+Sniff = Callable[[bytes], Sniffed]
+"""Finds the type; raises InvalidInput for what is not supported."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """How large a file may be."""
+
+    size: int = 20 * 1024 * 1024
+    pixels: int = 25_000_000
+
+
+class FileService:
+    """Uploads of users: only their owner finds them."""
+
+    def __init__(self, store: Store, blobs: Blobs, limits: FileLimits, sniff: Sniff) -> None:
+        self.store = store
+        self.blobs = blobs
+        self.limits = limits
+        self._sniff = sniff
+
+    async def put(self, who: Principal, data: bytes, name: str) -> FileRef:
+        """Store a file. The blob comes first: a row without its bytes is never seen.
+
+        Raises:
+            InvalidInput: the type is not supported, the file is empty, or a picture has too many pixels.
+            TooLarge: over the upload limit.
+        """
+        file = self.describe(data, name)
+        key = blob_key(who.tenant_id, UUID(file.id))
+        await self.blobs.put(key, data)
+        try:
+            async with self.store.transaction(who.tenant_id) as conn:
+                await files_repository.insert_file(conn, who.tenant_id, who.user_id, file)
+        except Exception:
+            # The commit may have happened without our hearing of it: only a row that is surely missing loses its bytes.
+            if not await self._is_recorded(who, UUID(file.id)):
+                await self.blobs.delete(key)
+            raise
+        return file
+
+    async def open(self, who: Principal, file_id: str) -> tuple[FileRef, bytes]:
+        """A file of the user and its bytes.
+
+        Raises:
+            NotFound: unknown, or somebody else's.
+        """
+        found = parse_id(file_id)
+        if found is None:
+            raise NotFound()
+        async with self.store.transaction(who.tenant_id) as conn:
+            file = await self.require(conn, who, found)
+        return file, await self.blobs.get(blob_key(who.tenant_id, found))
+
+    async def delete(self, who: Principal, file_id: str) -> None:
+        """Forget a file of the user; messages that show it then show that it is gone."""
+        found = parse_id(file_id)
+        async with self.store.transaction(who.tenant_id) as conn:
+            if found is None or not await files_repository.delete_file(conn, who.tenant_id, who.user_id, found):
+                raise NotFound()
+        await self.blobs.delete(blob_key(who.tenant_id, found))
+
+    async def require(self, conn: AsyncConnection, who: Principal, file_id: UUID) -> FileRef:
+        """The user's file, in the caller's transaction.
+
+        Raises:
+            NotFound: unknown, or somebody else's.
+        """
+        file = await files_repository.find_file(conn, who.tenant_id, who.user_id, file_id)
+        if file is None:
+            raise NotFound()
+        return file
+
+    def describe(self, data: bytes, name: str) -> FileRef:
+        """What a file with these bytes would be recorded as; the same refusals as :meth:`put`."""
+        if len(data) > self.limits.size:
+            raise TooLarge(f"A file has at most {self.limits.size // 1024} KiB.")
+        if not data:
+            raise InvalidInput("The file is empty.", field="file")
+        sniffed = self._sniff(data)
+        if (sniffed.width or 0) * (sniffed.height or 0) > self.limits.pixels:
+            raise InvalidInput(f"A picture has at most {self.limits.pixels // 1_000_000} million pixels.", field="file")
+        return FileRef(
+            id=str(new_id()),
+            name=clean_name(name),
+            type=sniffed.type,
+            media_type=sniffed.media_type,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            width=sniffed.width,
+            height=sniffed.height,
+        )
+
+    async def _is_recorded(self, who: Principal, file_id: UUID) -> bool:
+        try:
+            async with self.store.transaction(who.tenant_id) as conn:
+                return await files_repository.find_file(conn, who.tenant_id, who.user_id, file_id) is not None
+        except Exception:
+            return True  # nobody knows: rather an orphan blob than a row without bytes
+
+
+def clean_name(name: str) -> str:
+    """A file's name for showing: no folders, no control characters, at most 200 characters; never used as a path."""
+    name = re.split(r"[/\\]", name)[-1]
+    name = "".join(char for char in name if char.isprintable()).strip()
+    return name[:MAX_NAME] or "file"

@@ -1,0 +1,45 @@
+"""The one outbound HTTP session of a process, shared by all plugins."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Final
+
+import aiohttp
+
+TIMEOUT: Final = aiohttp.ClientTimeout(total=10, sock_connect=3)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # aiohttp discourages subclasses; it has no setting for this
+
+    class _Session(aiohttp.ClientSession):
+        """Never follows a redirect: the next address would be one that nobody checked, and would be sent our headers."""
+
+        async def _request(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+            kwargs["allow_redirects"] = False
+            return await super()._request(*args, **kwargs)
+
+
+class Http:
+    """Owns the session; made on first use, because a session belongs to the running loop."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """Pooled without a limit, without cookies; a call gives up after 10 s unless it says otherwise."""
+        if self._session is None or self._session.closed:
+            self._session = _Session(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=TIMEOUT,
+                auto_decompress=True,
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

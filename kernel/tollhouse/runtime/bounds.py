@@ -1,0 +1,62 @@
+"""How many input tokens something can cost at most. Units are set aside for these numbers, so they must never be too low.
+
+With a model's own tokenizer (:class:`~tollhouse.plugin.llm.CountsTokens`) text is counted exactly. Without one a text costs at
+most one token for each byte of UTF-8, which holds for every byte-level tokenizer. Media cost what the model's table says, else:
+
+========  ==========================================================================================
+picture   1,700 tokens, what the usual models take for one at full detail
+sound     uncompressed: 1 token for 200 bytes; compressed: 1 for 20 bytes (32 tokens a second at 5 kbit/s)
+text      1 token for each byte
+document  2,000 tokens, and 1 for 4 bytes
+========  ==========================================================================================
+
+A model that costs more says so in ``ModelInfo.media_tokens``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tollhouse.plugin.content import Media, Message, Modality, Text
+
+Count = Callable[[str], int | None]
+
+PER_REQUEST: Final = 32
+"""What a provider's own framing adds to a request: begin and end marks, a date line, the reply's header."""
+PER_MESSAGE: Final = 8
+"""A message's marks and its role."""
+IMAGE: Final = 1_700
+DOCUMENT: Final = 2_000
+
+
+def text_bound(text: str, count: Count | None = None) -> int:
+    """The most tokens ``text`` can be."""
+    if count is not None:
+        known = count(text)
+        if known is not None:
+            return known
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def media_bound(media: Media, table: Mapping[Modality, int]) -> int:
+    """The most input tokens a part can cost."""
+    known = table.get(media.type)
+    if known is not None:
+        return known
+    size = max(media.size, len(media.data or b""))
+    if media.type == "image":
+        return IMAGE
+    if media.type == "audio":
+        return 100 + size // (200 if media.media_type in ("audio/wav", "audio/x-wav") else 20)
+    if media.media_type == "text/plain":
+        return 100 + size
+    return DOCUMENT + size // 4
+
+
+def message_bound(message: Message, count: Count | None, table: Mapping[Modality, int]) -> int:
+    """The most input tokens a message can cost."""
+    total = PER_MESSAGE
+    for part in message.parts:
+        total += text_bound(part.text, count) + 1 if isinstance(part, Text) else media_bound(part, table)
+    return total

@@ -1,0 +1,168 @@
+"""One call of a model: bounded in time, recorded whatever comes of it, and every failure a :class:`BackendError`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from tollhouse.plugin.content import Media, Message, Text
+from tollhouse.plugin.context import PluginContext
+from tollhouse.plugin.errors import BackendError, BackendTimeout, BackendUnavailable, BadCompletion, ContentFiltered
+from tollhouse.plugin.llm import Completion, CompletionRequest, LLMBackend, TokenUsage
+from tollhouse.runtime.bounds import text_bound
+from tollhouse.runtime.polish import joined
+from tollhouse.runtime.prepare import Planned
+
+log = logging.getLogger(__name__)
+
+MAX_PRIVATE = 500
+
+
+class Bound(Protocol):
+    """A backend with the context of one of the tenant's connections, as the host hands it out."""
+
+    @property
+    def obj(self) -> LLMBackend: ...
+
+    @property
+    def ctx(self) -> PluginContext[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call that was really made to a provider, for the ledger.
+
+    ``outcome`` is ``ok`` or the code of the error; ``error`` is its private text. ``answered``: the provider sent a completion,
+    usable or not. ``usage`` is None, or holds None, where the provider did not say; then ``input_bound`` and ``output_bound``
+    are the most it can have been (after a timeout: all that was allowed).
+    """
+
+    connection_id: UUID
+    backend: str
+    model: str
+    usage: TokenUsage | None
+    latency_ms: int
+    outcome: str
+    answered: bool
+    input_bound: int
+    output_bound: int
+    error: str = ""
+    reported_model: str | None = None
+    request_id: str | None = None
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked of one candidate. ``prompt_tokens`` bounds ``messages``."""
+
+    planned: Planned
+    messages: tuple[Message, ...]
+    prompt_tokens: int
+    max_output_tokens: int
+    parameters: Mapping[str, Any]
+    attempt_id: str
+    repair: bool = False
+
+
+async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]) -> Completion:
+    """Make the call once and append its record to ``calls``.
+
+    Raises:
+        BackendError: there is no usable completion; nothing else leaves here but a cancellation of the caller.
+    """
+    request = CompletionRequest(
+        model=call.planned.candidate.model,
+        messages=call.messages,
+        max_output_tokens=call.max_output_tokens,
+        timeout=timeout,
+        attempt_id=call.attempt_id,
+        parameters=call.parameters,
+    )
+    started = time.monotonic()
+    completion: Completion | None = None
+    try:
+        completion = _checked(await _bounded(bound, request), call)
+        _refuse_empty(completion)
+    except BackendError as error:
+        calls.append(_record(call, started, completion, error))
+        raise
+    calls.append(_record(call, started, completion, None))
+    return completion
+
+
+async def _bounded(bound: Bound, request: CompletionRequest) -> Any:
+    """The backend's answer, with everything that can go wrong in a plugin turned into a ``BackendError``."""
+    try:
+        async with asyncio.timeout(request.timeout):
+            return await bound.obj.complete(bound.ctx, request)
+    except BackendError:
+        raise
+    except TimeoutError:
+        raise BackendTimeout(private=f"no answer within {request.timeout:g} s") from None
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _broken(bound, error) from error  # the plugin cancelled something of its own and let it through
+    except (Exception, SystemExit) as error:
+        raise _broken(bound, error) from error
+
+
+def _broken(bound: Bound, error: BaseException) -> BackendUnavailable:
+    log.error("llm backend %s raised %s", _name(bound), type(error).__name__, exc_info=error)
+    return BackendUnavailable(private=f"{type(error).__name__}: {error}"[:MAX_PRIVATE])
+
+
+def _name(bound: Bound) -> str:
+    return str(getattr(bound.obj, "name", type(bound.obj).__name__))
+
+
+def _checked(found: Any, call: Call) -> Completion:
+    """What the backend returned, if it is what the contract says."""
+    name = call.planned.candidate.backend_name
+    if not isinstance(found, Completion) or not all(isinstance(part, Text | Media) for part in found.parts):
+        log.error("llm backend %s returned %s instead of a Completion of parts", name, type(found).__name__)
+        raise BadCompletion(private=f"the backend returned {type(found).__name__}")
+    if found.usage is not None and not isinstance(found.usage, TokenUsage):
+        log.error("llm backend %s returned usage of type %s", name, type(found.usage).__name__)
+        raise BadCompletion(private=f"the backend returned usage of type {type(found.usage).__name__}")
+    return found
+
+
+def _refuse_empty(completion: Completion) -> None:
+    """An empty reply is none, unless its length was used up (by reasoning): then asking again would be the same."""
+    if completion.finish == "length" or any(isinstance(part, Media) or part.text.strip() for part in completion.parts):
+        return
+    if completion.finish == "content_filter":
+        raise ContentFiltered(usage=completion.usage)
+    raise BadCompletion(private=f"an empty completion, finish {completion.finish}", usage=completion.usage)
+
+
+def _record(call: Call, started: float, completion: Completion | None, error: BackendError | None) -> CallRecord:
+    candidate = call.planned.candidate
+    if completion is not None:
+        usage, output = completion.usage, text_bound(joined(completion.parts), candidate.count)
+    else:
+        usage = error.usage if error is not None else None
+        output = call.max_output_tokens if isinstance(error, BackendTimeout) else 0
+    return CallRecord(
+        connection_id=candidate.connection_id,
+        backend=candidate.backend_name,
+        model=candidate.model,
+        usage=usage,
+        latency_ms=int((time.monotonic() - started) * 1000),
+        outcome="ok" if error is None else error.http_code,
+        answered=completion is not None,
+        input_bound=call.prompt_tokens,
+        output_bound=min(output, call.max_output_tokens),
+        error="" if error is None else (error.private or error.detail)[:MAX_PRIVATE],
+        reported_model=None if completion is None else completion.model,
+        request_id=None if completion is None else completion.request_id,
+        repair=call.repair,
+    )

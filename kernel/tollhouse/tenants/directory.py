@@ -1,0 +1,100 @@
+"""Which tenant a request is about."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.plugin.context import TenantInfo
+from tollhouse.plugin.errors import NotFound
+from tollhouse.store.store import Store
+from tollhouse.tenants import repository
+from tollhouse.tenants.service import tenant_of
+from tollhouse.tenants.values import Tenant
+
+CACHE_SECONDS: Final = 1.0
+CACHE_SIZE: Final = 5_000
+NOBODY: Final = UUID(int=0)
+"""The scope in which a name is looked up: the table of tenants can be read in each, and this one sees no tenant's rows."""
+
+
+class TenantDirectory:
+    """Finds tenants by short name, host name or id; remembers for at most a second. One per process."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.store = store
+        self._clock = clock
+        self._known: OrderedDict[str | UUID, tuple[float, Tenant | None]] = OrderedDict()
+
+    async def by_slug(self, slug: str) -> Tenant:
+        """
+        Raises:
+            NotFound: there is no such tenant.
+        """
+        return await self._find(f"slug:{slug}", lambda conn: repository.by_slug(conn, slug), usable=_storable(slug, 40))
+
+    async def by_host(self, host: str) -> Tenant:
+        """The tenant of a host name as it stands in the request (in any case, without port).
+
+        Raises:
+            NotFound: no tenant has it.
+        """
+        name = host.rstrip(".").lower()
+        return await self._find(f"host:{name}", lambda conn: repository.by_host(conn, name), usable=_storable(name, 253))
+
+    async def by_id(self, tenant_id: UUID) -> Tenant:
+        """
+        Raises:
+            NotFound: there is no such tenant.
+        """
+        return await self._find(tenant_id, lambda conn: repository.get(conn, tenant_id))
+
+    def info(self, tenant: Tenant, base_url: str) -> TenantInfo:
+        """The same as :func:`info`, for those who hold a directory and know nothing else of tenants."""
+        return info(tenant, base_url)
+
+    def forget(self) -> None:
+        """Believe nothing any more that this process remembers."""
+        self._known.clear()
+
+    async def _find(
+        self, key: str | UUID, ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]], *, usable: bool = True
+    ) -> Tenant:
+        if not usable:
+            raise NotFound()
+        known = self._known.get(key)
+        asked_at = self._clock()
+        if known is None or asked_at >= known[0]:
+            async with self.store.transaction(NOBODY) as conn:
+                row = await ask(conn)
+                moment = await repository.now(conn)
+            known = (asked_at + CACHE_SECONDS, None if row is None else tenant_of(row, moment))
+            self._known[key] = known
+            self._known.move_to_end(key)
+            if len(self._known) > CACHE_SIZE:
+                self._known.popitem(last=False)
+        if known[1] is None:
+            raise NotFound()
+        return known[1]
+
+
+def info(tenant: Tenant, base_url: str) -> TenantInfo:
+    """What plugins and pages may know of a tenant; ``base_url`` is where its pages begin."""
+    return TenantInfo(
+        id=tenant.id,
+        slug=tenant.slug,
+        name=tenant.name,
+        timezone=tenant.timezone,
+        currency=tenant.currency,
+        language=tenant.language,
+        base_url=base_url.rstrip("/"),
+    )
+
+
+def _storable(text: str, longest: int) -> bool:
+    return 0 < len(text) <= longest and text.isascii() and text.isprintable()

@@ -1,0 +1,15 @@
+"""Errors of tenants."""
+
+from __future__ import annotations
+
+from tollhouse.plugin.errors import Conflict
+
+
+class SlugTaken(Conflict):
+    code = "slug_taken"
+    title = "There is a tenant with this short name already"
+
+
+class HostTaken(Conflict):
+    code = "host_taken"
+    title = "This host name belongs to another tenant"

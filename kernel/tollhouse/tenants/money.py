@@ -1,0 +1,60 @@
+"""Money: amounts are integers in minor units, and each currency has its own number of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tollhouse.plugin.errors import InvalidInput
+
+# ISO 4217, list one (funds codes, precious metals and test codes left out), by the digits after the point.
+_TWO: Final = """
+AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP
+DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR
+LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB
+SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG
+YER ZAR ZMW ZWG
+"""
+_NONE: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_THREE: Final = "BHD IQD JOD KWD LYD OMR TND"
+
+EXPONENTS: Final[dict[str, int]] = {
+    **dict.fromkeys(_TWO.split(), 2),
+    **dict.fromkeys(_NONE.split(), 0),
+    **dict.fromkeys(_THREE.split(), 3),
+    "UYW": 4,
+    "XTR": 0,  # Telegram Stars: not of ISO 4217, but what its plans are sold for
+}
+
+SIGNS: Final[dict[str, str]] = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "XTR": "⭐"}
+
+
+def currency_exponent(code: str) -> int:
+    """How many digits after the point the currency has: EUR 2, JPY 0, KWD 3, XTR 0.
+
+    Raises:
+        InvalidInput: it is not a currency.
+    """
+    try:
+        return EXPONENTS[code]
+    except KeyError:
+        raise InvalidInput("That is not a currency of ISO 4217, such as EUR or USD", field="currency") from None
+
+
+def valid_currency(code: str) -> str:
+    """The currency's code in upper case.
+
+    Raises:
+        InvalidInput: it is not a currency.
+    """
+    code = code.strip().upper()
+    currency_exponent(code)
+    return code
+
+
+def format_money(minor: int, currency: str) -> str:
+    """An amount for people: ``€9.99``, ``¥500``, ``12.345 KWD``. The point is a point in every language."""
+    exponent = currency_exponent(currency)
+    whole, rest = divmod(abs(minor), 10**exponent)
+    number = f"{whole:,}" + (f".{rest:0{exponent}}" if exponent else "")
+    sign = SIGNS.get(currency)
+    return ("-" if minor < 0 else "") + (f"{sign}{number}" if sign else f"{number} {currency}")

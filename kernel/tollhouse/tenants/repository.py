@@ -1,0 +1,75 @@
+"""All SQL of tenants: the one global table that is readable in every scope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import Executable, RowMapping, cast, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import Text
+
+from tollhouse.store.pages import page_by_id
+from tollhouse.tenants.models import tenants
+
+Row: TypeAlias = RowMapping
+
+
+async def _row(conn: AsyncConnection, statement: Executable) -> Row | None:
+    return (await conn.execute(statement)).mappings().one_or_none()
+
+
+async def get(conn: AsyncConnection, tenant_id: UUID, *, lock: bool = False) -> Row | None:
+    statement = select(tenants).where(tenants.c.id == tenant_id)
+    return await _row(conn, statement.with_for_update() if lock else statement)
+
+
+async def by_slug(conn: AsyncConnection, slug: str) -> Row | None:
+    return await _row(conn, select(tenants).where(tenants.c.slug == slug))
+
+
+async def by_host(conn: AsyncConnection, host: str) -> Row | None:
+    return (await conn.execute(select(tenants).where(tenants.c.hosts.contains([host])))).mappings().first()
+
+
+async def page(
+    conn: AsyncConnection, *, search: str, status: str | None, cursor: str | None, limit: int
+) -> tuple[Sequence[Row], str | None]:
+    """Newest first; ``search`` is the beginning of a short name or of a name."""
+    statement = select(tenants)
+    if search:
+        found = (tenants.c.slug.istartswith(search, autoescape=True), tenants.c.name.istartswith(search, autoescape=True))
+        statement = statement.where(or_(*found))
+    if status is not None:
+        statement = statement.where(tenants.c.status == status)
+    return await page_by_id(conn, statement, tenants.c.id, cursor=cursor, limit=limit)
+
+
+async def add(conn: AsyncConnection, **values: Any) -> Row | None:
+    """The new tenant, or None if the short name is taken. Needs the operator's scope."""
+    statement = insert(tenants).values(**values).on_conflict_do_nothing(index_elements=["slug"])
+    return await _row(conn, statement.returning(tenants))
+
+
+async def change(conn: AsyncConnection, tenant_id: UUID, **values: Any) -> Row | None:
+    """``status`` needs the operator's scope; everything else the tenant's own, or the operator's."""
+    statement = update(tenants).where(tenants.c.id == tenant_id).values(**values).returning(tenants)
+    return await _row(conn, statement)
+
+
+async def lock_hosts(conn: AsyncConnection) -> None:
+    """Whoever gives host names to a tenant does it one after the other, in every process."""
+    await conn.execute(text("SELECT pg_advisory_xact_lock(7403221021)"))
+
+
+async def taken_hosts(conn: AsyncConnection, tenant_id: UUID, hosts: Sequence[str]) -> Sequence[str]:
+    """Which of these belong to other tenants."""
+    overlap = tenants.c.hosts.overlap(cast(list(hosts), ARRAY(Text)))
+    rows = (await conn.execute(select(tenants.c.hosts).where(tenants.c.id != tenant_id, overlap))).scalars().all()
+    return sorted({host for row in rows for host in row} & set(hosts))
+
+
+async def now(conn: AsyncConnection) -> Any:
+    return (await conn.execute(select(func.app_now()))).scalar_one()

@@ -1,0 +1,116 @@
+"""What a version may say."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+from tollhouse.agents.schemas import ReplySchema
+from tollhouse.agents.spec import VersionSpec
+
+SPEC: dict[str, Any] = {"template": "Hi", "primary": {"connection_id": str(UUID(int=1)), "model": "m"}}
+
+
+def test_defaults() -> None:
+    spec = VersionSpec.model_validate(SPEC)
+    assert (spec.max_output_tokens, spec.modalities, spec.opens, spec.history_messages) == (1024, {"text"}, frozenset(), 40)
+    assert spec.choices == (spec.primary,)
+
+
+def test_it_survives_storage() -> None:
+    spec = VersionSpec.model_validate(
+        {
+            **SPEC,
+            "fallback": {"connection_id": str(UUID(int=2)), "model": "n"},
+            "parameters": {"temperature": 0.5, "seed": 7},
+            "modalities": ["text", "image"],
+            "opens": ["top_p", "temperature"],
+            "post": {"redact": [{"pattern": "a+"}], "stop": ["END"], "footer": "bye"},
+        }
+    )
+    stored = spec.model_dump(mode="json")
+    assert stored["opens"] == ["temperature", "top_p"]
+    assert VersionSpec.model_validate(stored) == spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unknown": 1},
+        {"template": "{{ plan.price }}"},
+        {"template": "x" * 64_001},
+        {"primary": {"connection_id": "x", "model": "m"}},
+        {"primary": {"connection_id": str(UUID(int=1)), "model": ""}},
+        {"fallback": SPEC["primary"]},
+        {"parameters": {"temperature": 2.1}},
+        {"parameters": {"temperature": True}},
+        {"parameters": {"temperature": float("nan")}},
+        {"parameters": {"top_p": "1"}},
+        {"parameters": {"n": 5}},
+        {"parameters": {"tools": []}},
+        {"parameters": {"max_tokens": 5}},
+        {"parameters": {"stop": ["a"] * 5}},
+        {"max_output_tokens": 0},
+        {"context_tokens": 1024},
+        {"modalities": ["image"]},
+        {"modalities": ["text", "smell"]},
+        {"opens": ["n"]},
+        {"timeout": 0},
+        {"history_messages": -1},
+        {"post": {"redact": [{"pattern": "(a)\\1"}]}},
+        {"post": {"stop": [""]}},
+        {"post": {"json_schema": {"type": "nothing"}}},
+        {"post": {"json_schema": {"$ref": "http://169.254.169.254/"}}},
+        {"post": {"json_schema": {"properties": {"a": {"$ref": "file:///etc/passwd"}}}}},
+        {"post": {"json_schema": {"$ref": "#"}}},
+        {"post": {"json_schema": {"$ref": "#/$defs/missing"}}},
+        {"post": {"json_schema": {"properties": {"a": {"pattern": "(a+)+$"}}}}},
+        {"post": {"json_schema": {"patternProperties": {"(a+)+$": {}}}}},
+        {"post": {"json_schema": {"description": "x" * 20_000}}},
+        {"post": {"json_schema": {"type": "object"}, "footer": "bye"}},
+    ],
+)
+def test_what_it_may_not_say(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        VersionSpec.model_validate({**SPEC, **change})
+
+
+def test_it_does_not_change() -> None:
+    spec = VersionSpec.model_validate(SPEC)
+    with pytest.raises(ValidationError):
+        spec.template = "other"  # type: ignore[misc]
+
+
+def test_a_property_may_be_named_like_a_keyword() -> None:
+    schema = {"type": "object", "properties": {"pattern": {"type": "string"}, "$id": {"enum": [{"pattern": 1}]}}}
+    VersionSpec.model_validate({**SPEC, "post": {"json_schema": schema}})
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ('{"a": 1}', True),
+        ('```json\n{"a": 1}\n```', True),
+        (' \n{"a": 1} ', True),
+        ('{"a": "1"}', False),
+        ("{}", False),
+        ('{"a": NaN}', False),
+        ("Sure! {}", False),
+        ("[" * 100_000, False),
+        ("", False),
+    ],
+)
+def test_checking_a_reply(text: str, valid: bool) -> None:
+    schema = ReplySchema({"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}})
+    found, problem = schema.check(text)
+    assert (problem is None) is valid
+    if valid:
+        assert found == '{"a": 1}'
+
+
+def test_a_schema_that_refers_to_itself_is_checked_in_bounds() -> None:
+    schema = ReplySchema({"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}})
+    assert schema.check("[[], [[]]]")[1] is None
+    assert schema.check("[" * 5_000 + "]" * 5_000)[1] is not None
