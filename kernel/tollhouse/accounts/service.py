@@ -1,0 +1,292 @@
+"""Accounts: what spans users, proofs and subscriptions, in one transaction each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.auth import links, repository
+from tollhouse.auth.authenticator import Authenticator
+from tollhouse.auth.errors import EmailTaken, LinkInvalid
+from tollhouse.auth.fields import clean_text, normal_email
+from tollhouse.auth.links import Purpose
+from tollhouse.auth.passwords import Passwords, check_password
+from tollhouse.auth.roles import require_over, valid_role
+from tollhouse.auth.users import User, UserService, blank_user, create_user, grant_operator, user_of
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.errors import NotFound
+from tollhouse.store import audit
+from tollhouse.store.audit import Actor
+from tollhouse.store.scope import OPERATOR
+from tollhouse.store.store import Store
+from tollhouse.tenants.scoping import within
+
+
+class StartsSubscription(Protocol):
+    """Begins the tenant's default plan for a new user, if there is one."""
+
+    def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[UUID | None]: ...
+
+
+class Exports(Protocol):
+    """What one package knows of a user, as JSON or nearly."""
+
+    def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[Any]: ...
+
+
+class Erases(Protocol):
+    """Removes what one package keeps of a user and need not keep, in the transaction of the erasure."""
+
+    def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[None]: ...
+
+
+class AccountService:
+    """Makes accounts, hands them over, shows all of one, and blanks it."""
+
+    def __init__(
+        self,
+        store: Store,
+        users: UserService,
+        passwords: Passwords,
+        authenticator: Authenticator,
+        start_subscription: StartsSubscription,
+        *,
+        exports: Mapping[str, Exports] | None = None,
+        erases: Sequence[Erases] = (),
+    ) -> None:
+        """``exports`` by the name of its part in the export; ``erases`` in the order in which they are to run."""
+        self.store = store
+        self.users = users
+        self._passwords = passwords
+        self._authenticator = authenticator
+        self._start_subscription = start_subscription
+        self._exports = dict(exports or {})
+        self._erases = tuple(erases)
+
+    # -- New accounts --------------------------------------------------------------------------------------------------
+
+    async def register(self, tenant_id: UUID, email: str, password: str, name: str = "", language: str | None = None) -> User:
+        """A new user with a password and the tenant's default plan: all of it or nothing.
+
+        Raises:
+            InvalidInput: something given is not valid; names the field.
+            EmailTaken: somebody has this e-mail; of parallel tries one succeeds.
+        """
+        email, hashed = await self._checked(email, password)
+        async with self.store.transaction(tenant_id) as conn:
+            return await self._add(conn, tenant_id, email, hashed, name=name, language=language)
+
+    async def make_owner(
+        self, tenant_id: UUID, email: str, password: str, name: str = "", *, operator: bool = False, actor: Actor
+    ) -> User:
+        """A new owner of a tenant, who may be an operator too; for the command line.
+
+        Raises:
+            InvalidInput, EmailTaken: as for :meth:`register`.
+        """
+        email, hashed = await self._checked(email, password)
+        async with self.store.transaction(tenant_id) as conn:
+            return await self._add_owner(conn, tenant_id, email, hashed, name=name, operator=operator, actor=actor)
+
+    async def claim_operator(self, token: str, email: str, password: str, name: str = "") -> User:
+        """Redeem the link of the first start: its holder becomes an operator, and an owner of the link's tenant.
+
+        Raises:
+            LinkInvalid: used, expired or unknown; of parallel tries one succeeds.
+            InvalidInput, EmailTaken: as for :meth:`register`; the link stays valid.
+        """
+        return await self._claim(token, "operator", email, password, name)
+
+    async def claim_owner(self, token: str, email: str, password: str, name: str = "") -> User:
+        """Redeem the link of a new tenant: its holder becomes an owner.
+
+        Raises:
+            LinkInvalid, InvalidInput, EmailTaken: as for :meth:`claim_operator`.
+        """
+        return await self._claim(token, "owner", email, password, name)
+
+    async def _claim(self, token: str, purpose: Purpose, email: str, password: str, name: str) -> User:
+        parsed = links.parse_link(token)
+        await links.OneTimeLinks(self.store).peek(token, [purpose])  # no password is hashed for a link that is not valid
+        email, hashed = await self._checked(email, password)
+        async with self.store.transaction(parsed.tenant_id) as conn:
+            link = await links.use(conn, parsed, [purpose])
+            actor = Actor("system", None)
+            return await self._add_owner(
+                conn, link.tenant_id, email, hashed, name=name, operator=purpose == "operator", actor=actor
+            )
+
+    async def _checked(self, email: str, password: str) -> tuple[str, str]:
+        email = normal_email(email)
+        check_password(password, email=email)
+        return email, await self._passwords.hash(password)
+
+    async def _add_owner(
+        self, conn: AsyncConnection, tenant_id: UUID, email: str, hashed: str, *, name: str, operator: bool, actor: Actor
+    ) -> User:
+        user = await self._add(conn, tenant_id, email, hashed, name=name, role="owner")
+        await audit.record(conn, tenant_id, actor, "owner.added", target=("user", user.id))
+        if operator:
+            await grant_operator(conn, tenant_id, user.id, actor=actor)
+        return await self._read(conn, tenant_id, user.id)
+
+    async def _add(
+        self,
+        conn: AsyncConnection,
+        tenant_id: UUID,
+        email: str,
+        hashed: str | None,
+        *,
+        name: str = "",
+        language: str | None = None,
+        role: str | None = None,
+    ) -> User:
+        user = await create_user(conn, tenant_id, email=email, name=name, language=language, role=role)
+        if hashed is not None:
+            await repository.set_password(conn, tenant_id, user.id, hashed)
+        await self._start_subscription(conn, tenant_id, user.id)
+        return user
+
+    # -- Invitations ---------------------------------------------------------------------------------------------------
+
+    async def invite(
+        self, tenant_id: UUID, email: str, role: str | None, *, by: Principal | None, actor: Actor, name: str = ""
+    ) -> tuple[User, str]:
+        """Somebody new, and the token of the link by which they take over. Again for who has not taken over: a newer link.
+
+        ``by`` None: the operator or the command line.
+
+        Raises:
+            Forbidden: ``by`` may not; only an owner invites owners.
+            EmailTaken: somebody uses this e-mail already; give them the role instead.
+        """
+        email, wanted = normal_email(email), valid_role(role)
+        require_over(by, "manage", role=wanted, operator=False)
+        async with self.store.transaction(tenant_id) as conn:
+            known = await repository.find_user(conn, tenant_id, email)
+            if known is None:
+                user = await self._add(conn, tenant_id, email, None, name=name, role=wanted)
+            else:
+                user = await self._waiting(conn, tenant_id, known["id"], wanted)
+            token = await links.issue(conn, tenant_id, "invite", user.id)
+            data = {"role": wanted}
+            await audit.record(conn, tenant_id, actor, "user.invited", target=("user", user.id), data=data)
+        return user, token
+
+    async def _waiting(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, role: str | None) -> User:
+        """Who was invited with this very role and has not come yet."""
+        row = await repository.get_user(conn, tenant_id, user_id, lock=True)
+        came = await repository.identities_of(conn, tenant_id, user_id)
+        if row is None or came or row["status"] != "active" or row["role"] != role or row["last_seen_at"] is not None:
+            raise EmailTaken()
+        return user_of(row)
+
+    async def accept_invitation(self, tenant_id: UUID, token: str, password: str, name: str = "") -> User:
+        """Take over an account by its invitation: the invited person chooses the password, nobody else ever knows it.
+
+        Raises:
+            LinkInvalid: used, expired, unknown, or another tenant's.
+            InvalidInput: the password or the name is not valid; the link stays valid.
+        """
+        parsed = links.parse_link(token, tenant_id)
+        link = await links.OneTimeLinks(self.store).peek(token, ["invite"], tenant_id=tenant_id)
+        if link.user_id is None:
+            raise LinkInvalid()
+        invited = await self.users.get(tenant_id, link.user_id)
+        name = clean_text(name, field="name")
+        check_password(password, email=invited.email)
+        hashed = await self._passwords.hash(password)
+        async with self.store.transaction(tenant_id) as conn:
+            await links.use(conn, parsed, ["invite"])
+            row = await repository.get_user(conn, tenant_id, invited.id, lock=True)
+            if row is None or row["status"] != "active":
+                raise LinkInvalid()
+            await repository.set_password(conn, tenant_id, invited.id, hashed)
+            if name:
+                await repository.change_user(conn, tenant_id, invited.id, name=name)
+            actor = Actor("user", invited.id)
+            await audit.record(conn, tenant_id, actor, "user.invitation_accepted", target=("user", invited.id))
+            return await self._read(conn, tenant_id, invited.id)
+
+    # -- Everything of one person --------------------------------------------------------------------------------------
+
+    async def export(self, tenant_id: UUID, user_id: UUID, *, by: Principal | None, actor: Actor) -> dict[str, Any]:
+        """Everything that is kept of a user, as JSON; without secrets.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: it is not ``by`` themself, and not staff that may.
+        """
+        async with self.store.transaction(tenant_id) as conn:
+            user = await self._permitted(conn, tenant_id, user_id, by)
+            found: dict[str, Any] = {
+                "user": user,
+                "identities": await repository.identities_of(conn, tenant_id, user_id),
+                "sessions": await repository.sessions_of(conn, tenant_id, user_id),
+                "api_keys": await repository.keys_of(conn, tenant_id, user_id),
+            }
+            for name, export in self._exports.items():
+                found[name] = await export(conn, tenant_id, user_id)
+            await audit.record(conn, tenant_id, actor, "user.exported", target=("user", user_id))
+        return {name: _plain(part) for name, part in found.items()}
+
+    async def erase(self, tenant_id: UUID, user_id: UUID, *, by: Principal | None, actor: Actor) -> None:
+        """Blank a user: proofs, conversations and everything personal go; the ledger's rows stay, and say no name.
+
+        Raises:
+            NotFound: there is no such user.
+            Forbidden: it is not ``by`` themself, and not staff that may.
+            LastOwner: nobody would own the tenant.
+        """
+        async with self.store.transaction(tenant_id) as conn:
+            await self._permitted(conn, tenant_id, user_id, by)
+            await blank_user(conn, tenant_id, user_id)
+            for erase in self._erases:
+                await erase(conn, tenant_id, user_id)
+            await audit.record(conn, tenant_id, actor, "user.erased", target=("user", user_id))
+        self._authenticator.forget(user_id)
+
+    async def _permitted(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, by: Principal | None) -> repository.Row:
+        row = await repository.get_user(conn, tenant_id, user_id)
+        if row is None:
+            raise NotFound()
+        is_self = by is not None and by.user_id == user_id and by.credential_kind == "session"
+        if not is_self:
+            require_over(by, "manage", role=row["role"], operator=row["operator"])
+        return row
+
+    async def _read(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> User:
+        row = await repository.get_user(conn, tenant_id, user_id)
+        if row is None:
+            raise NotFound()
+        return user_of(row)
+
+
+async def new_owner_link(conn: AsyncConnection, tenant_id: UUID) -> str:
+    """The token of the link by which a tenant's first owner comes in; an older one is void."""
+    return await links.issue(conn, tenant_id, "owner", None)
+
+
+async def first_operator_link(conn: AsyncConnection, tenant_id: UUID) -> str | None:
+    """The token of the link that makes the first operator, who also owns this tenant; None if there is an operator."""
+    async with within(conn, OPERATOR):
+        if await repository.count_operators(conn):
+            return None
+    return await links.issue(conn, tenant_id, "operator", None)
+
+
+def _plain(value: Any) -> Any:
+    """Rows, times and ids as JSON knows them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

@@ -1,0 +1,45 @@
+"""The session's cookie: one for each tenant, so that one browser can be signed in with several."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from tollhouse.settings import Settings
+
+HOST_PREFIX: Final = "__Host-"
+
+
+class Cookies:
+    """Names, writes and reads session cookies by the rules of the installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._secure = settings.secure_cookies
+        self._usable = settings.cookies_work
+
+    def name(self, slug: str) -> str:
+        """The cookie of a tenant."""
+        return f"{HOST_PREFIX if self._secure else ''}th-{slug}"
+
+    def read(self, slug: str, header: bytes | None) -> str | None:
+        """The token that the browser sent, if any."""
+        if header is None or not self._usable:
+            return None
+        wanted = self.name(slug).encode()
+        for pair in header.split(b";"):
+            name, _, value = pair.strip().partition(b"=")
+            if name == wanted:
+                return value.strip().strip(b'"').decode("latin-1") or None
+        return None
+
+    def write(self, slug: str, token: str, expires_at: datetime) -> bytes:
+        """``Set-Cookie`` for a new session. No expiry in the past, whatever the clocks say."""
+        seconds = max(int((expires_at - datetime.now(UTC)).total_seconds()), 60)
+        return f"{self.name(slug)}={token}; Max-Age={seconds}; {self._attributes()}".encode()
+
+    def clear(self, slug: str) -> bytes:
+        """``Set-Cookie`` that takes it back."""
+        return f"{self.name(slug)}=; Max-Age=0; {self._attributes()}".encode()
+
+    def _attributes(self) -> str:
+        return "Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if self._secure else "")

@@ -1,0 +1,216 @@
+"""The edge: one pure ASGI callable around every route.
+
+In this order: request id, address, sizes, route, tenant, principal, rate limit, cross-site check, body; then the route; then the
+answer's headers, its metrics and its line in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final, Literal
+from uuid import UUID
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tollhouse.gateway import access_log, bodies
+from tollhouse.gateway.addresses import RealAddress
+from tollhouse.gateway.answer import Answer
+from tollhouse.gateway.cookies import Cookies
+from tollhouse.gateway.credentials import Credentials
+from tollhouse.gateway.csrf import CsrfCheck
+from tollhouse.gateway.errors import BadRequest, HeadersTooLarge, MethodNotAllowed, TenantSuspended, UriTooLong
+from tollhouse.gateway.exchange import CALLER, KEY, Exchange
+from tollhouse.gateway.metrics import Metrics
+from tollhouse.gateway.pages import Pages
+from tollhouse.gateway.parts import GatewayParts
+from tollhouse.gateway.problems import bare, private_text, problem_of, render_document, render_openai
+from tollhouse.gateway.rate_limits import RateLimits
+from tollhouse.gateway.request_ids import request_id
+from tollhouse.gateway.route_table import UNSAFE, Entry, Found, RouteTable
+from tollhouse.gateway.security_headers import security_headers
+from tollhouse.gateway.tenancy import Tenancy
+from tollhouse.host.caller import Caller
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.errors import NotFound, Unauthenticated
+
+log = logging.getLogger(__name__)
+MAX_URL: Final = 8 * 1024
+MAX_HEADERS: Final = 16 * 1024
+# Two of one of these, and two readers could believe different ones.
+ONCE: Final = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"content-encoding", b"x-tenant"})
+LEFT_UNREAD: Final = 64 * 1024
+
+
+class Edge:
+    """Protects every route the same way, whoever registered it."""
+
+    def __init__(self, parts: GatewayParts, table: RouteTable, inner: ASGIApp, metrics: Metrics, pages: Pages) -> None:
+        settings = parts.settings
+        self._parts = parts
+        self._table = table
+        self._inner = inner
+        self._metrics = metrics
+        self._pages = pages
+        self._address = RealAddress(settings.trusted_proxies)
+        self._cookies = Cookies(settings)
+        self._credentials = Credentials(parts.authenticator, self._cookies)
+        self._csrf = CsrfCheck(settings)
+        self._tenancy = Tenancy(settings, parts.directory)
+        self._limits = RateLimits(settings, metrics.rate_limit_failed)
+        self._fixed = security_headers(settings)
+        self._body_limit = settings.body_limit
+        self._large_body_limit = settings.large_body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        started = time.perf_counter()
+        scope[KEY] = exchange = Exchange("", self._parts.ports)
+        method = scope["method"]
+        answer = Answer(scope, exchange, send, self._fixed, self._cookies)
+        try:
+            found = await self._admit(scope, exchange, method)
+            receive = await self._guard_body(receive, exchange, method)
+            await self._dispatch(scope, receive, answer, exchange, found)
+        except ClientDisconnect:
+            log.info("the client of %s went away while sending", exchange.request_id)
+        except Exception as error:
+            if answer.started:
+                log.exception("the answer to %s broke off", exchange.request_id)
+                raise
+            await self._explain(error, scope, exchange, answer)
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.answered(exchange.entry, answer.status, seconds)
+            access_log.write(exchange, method, answer.status, seconds)
+
+    async def _admit(self, scope: Scope, exchange: Exchange, method: str) -> Found:
+        """Everything that is decided before the body."""
+        _read_headers(scope["headers"], exchange)
+        headers = exchange.headers
+        exchange.request_id = request_id(headers.get(b"x-request-id"))
+        exchange.address = self._address.find(scope, headers)
+        if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MAX_URL:
+            raise UriTooLong()
+        slug = self._tenancy.take_prefix(scope)
+        found = self._table.find(scope["path"][len(scope.get("root_path", "")) :] or "/")
+        entry = found.entry(method) if found else None
+        exchange.errors = _errors(found, headers)
+        if found is None:
+            raise NotFound()
+        if entry is None:
+            raise MethodNotAllowed(found.allow)
+        exchange.entry = entry
+        if not entry.tenantless or (entry.path in NEEDS_CALLER and (b"authorization" in headers or b"cookie" in headers)):
+            await self._identify(scope, exchange, entry, slug)
+        return found
+
+    async def _identify(self, scope: Scope, exchange: Exchange, entry: Entry, slug: str | None) -> None:
+        """Tenant, principal, rate, and whether a browser was tricked."""
+        exchange.tenant, info = await self._tenancy.find(slug, exchange.headers)
+        agent = exchange.headers.get(b"user-agent", b"")[:300].decode("latin-1")
+        scope[CALLER] = exchange.caller = Caller(info, None, exchange.address, agent)
+        principal = await self._principal(exchange, entry, exchange.tenant.id, info.slug)
+        if principal is not None:
+            scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent)
+            exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
+        elif not entry.public:
+            raise Unauthenticated()
+        elif not exchange.tenant.active and not entry.infra:
+            raise TenantSuspended()
+        if entry.method in UNSAFE and (exchange.by_cookie or (entry.errors == "page" and principal is None)):
+            self._csrf.check(exchange.headers)
+        if entry.plugin is not None:
+            plugin, caller = entry.plugin, exchange.caller
+            scope["tollhouse.context"] = lambda: self._parts.contexts(plugin, caller)
+
+    async def _principal(self, exchange: Exchange, entry: Entry, tenant_id: UUID, slug: str) -> Principal | None:
+        try:
+            principal = await self._credentials.principal(exchange, tenant_id, slug)
+        except Unauthenticated:
+            await self._limits.hit(self._limits.anonymous, slug, exchange.address)
+            raise
+        if principal is None and not entry.infra:
+            exchange.rate = await self._limits.hit(self._limits.anonymous, slug, exchange.address)
+        return principal
+
+    async def _guard_body(self, receive: Receive, exchange: Exchange, method: str) -> Receive:
+        """A ``receive`` that keeps to the limits; JSON and forms are read and looked over at once."""
+        entry, headers = exchange.entry, exchange.headers
+        if entry is None or (method not in UNSAFE and not bodies.has_body(headers)):
+            return receive
+        limit = self._large_body_limit if entry.large else self._body_limit
+        bodies.check_announced(headers, limit, json_only=entry.json)
+        kind = bodies.media_type(headers)
+        if bodies.is_json(kind) and not entry.tenantless:
+            return await bodies.checked_json(receive, limit)
+        if kind == bodies.FORM_TYPES[0] and not entry.tenantless:
+            return await bodies.checked_form(receive, limit)
+        return bodies.CountedBody(receive, limit)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, answer: Answer, exchange: Exchange, found: Found) -> None:
+        entry = exchange.entry
+        assert entry is not None
+        if entry.plain is not None:
+            scope["path_params"] = dict(found.params)
+            await entry.plain(scope, receive, answer.send)
+            return
+        if scope["method"] == "HEAD" and entry.method == "GET":
+            scope["method"] = "GET"
+        await self._inner(scope, receive, answer.send)
+
+    async def _explain(self, error: Exception, scope: Scope, exchange: Exchange, answer: Answer) -> None:
+        """Answer with the error."""
+        problem = problem_of(error)
+        if problem is None:
+            log.error("request %s failed", exchange.request_id, exc_info=error)
+            problem = bare()
+        elif (private := private_text(error)) is not None:
+            log.warning("request %s: %s: %s", exchange.request_id, problem.code, private)
+        if exchange.errors == "openai":
+            kind, body = render_openai(problem, exchange.request_id)
+        elif exchange.errors == "page":
+            values = {"errors": (), "resets_at": None, "upgrade_url": None, "retryable": False} | dict(problem.members)
+            values |= {"title": problem.title, "detail": problem.detail, "status": problem.status, "code": problem.code}
+            kind, body = b"text/html; charset=utf-8", self._page(scope, values)
+        else:
+            kind, body = render_document(problem, exchange.request_id)
+        if _is_left_unread(exchange.headers):
+            problem.headers.append((b"connection", b"close"))
+        await answer.complete(problem.status, kind, body, problem.headers)
+
+    def _page(self, scope: Scope, values: dict[str, object]) -> bytes:
+        return self._pages.html(scope, "problem.html", sign_in_path=self._parts.sign_in_path, **values).encode()
+
+
+NEEDS_CALLER: Final = frozenset({"/metrics", "/openapi.json"})
+"""Routes of no tenant that answer more to whoever is signed in."""
+
+
+def _read_headers(raw: Sequence[tuple[bytes, bytes]], exchange: Exchange) -> None:
+    size = 0
+    headers = exchange.headers
+    for name, value in raw:
+        size += len(name) + len(value)
+        if name in headers:
+            if name in ONCE:
+                raise BadRequest(f"The header {name.decode('latin-1')} came twice")
+            headers[name] += (b"; " if name == b"cookie" else b", ") + value
+        else:
+            headers[name] = value
+    if size > MAX_HEADERS:
+        raise HeadersTooLarge()
+
+
+def _errors(found: Found | None, headers: dict[bytes, bytes]) -> Literal["problem", "page", "openai"]:
+    if found is not None:
+        return next(iter(found.methods.values())).errors
+    return "page" if b"text/html" in headers.get(b"accept", b"") else "problem"
+
+
+def _is_left_unread(headers: dict[bytes, bytes]) -> bool:
+    """Whether so much may still be coming that the connection is better closed than drained."""
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not length.isdigit() or int(length[:20]) > LEFT_UNREAD

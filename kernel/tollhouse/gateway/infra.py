@@ -1,0 +1,122 @@
+"""The gateway's own routes: health, metrics, static files, brand, and the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from fastapi import APIRouter, FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from tollhouse.gateway import metrics as metrics_module
+from tollhouse.gateway.addresses import is_loopback
+from tollhouse.gateway.exchange import exchange_of
+from tollhouse.gateway.metrics import Metrics
+from tollhouse.gateway.parts import GatewayParts
+from tollhouse.gateway.static import StaticFiles, cached, made
+from tollhouse.plugin.errors import Forbidden, Unauthenticated
+from tollhouse.plugin.mounts import Mount
+from tollhouse.tenants.values import Brand
+
+log = logging.getLogger(__name__)
+CHECK_SECONDS: Final = 3.0
+ROBOTS: Final = "User-agent: *\nDisallow: /api/\nDisallow: /v1/\nDisallow: /hooks/\n"
+
+
+class Infra:
+    """What every installation answers, whatever plugins it has."""
+
+    def __init__(self, parts: GatewayParts, metrics: Metrics, static: StaticFiles) -> None:
+        self._parts = parts
+        self._metrics = metrics
+        self._static = static
+
+    def mounts(self) -> tuple[Mount, Mount]:
+        """The routes of no tenant, and the one that is a tenant's."""
+        public = frozenset({"GET /healthz", "GET /readyz", "GET /static/{name}", "GET /favicon.ico", "GET /robots.txt"})
+        # Public for the edge: each decides for itself who may read it.
+        public |= {"GET /metrics", "GET /openapi.json"}
+        routes: list[BaseRoute] = [
+            Route("/healthz", self._healthz, methods=["GET"]),
+            Route("/readyz", self._readyz, methods=["GET"]),
+            Route("/metrics", self._metrics_page, methods=["GET"]),
+            Route("/openapi.json", self._openapi, methods=["GET"]),
+            Route("/static/{name}", self._static.serve, methods=["GET"]),
+            Route("/favicon.ico", self._favicon, methods=["GET"]),
+            Route("/robots.txt", self._robots, methods=["GET"]),
+        ]
+        brand = APIRouter(routes=[Route("/brand.css", self._brand, methods=["GET"])])
+        return Mount("", APIRouter(routes=routes), public), Mount("", brand, frozenset({"GET /brand.css"}))
+
+    async def _healthz(self, request: Request) -> Response:
+        """The process lives. It says nothing about what it depends on."""
+        return JSONResponse({"status": "ok"})
+
+    async def _readyz(self, request: Request) -> Response:
+        """Whether it can do its work; 503 with what is missing."""
+        missing = [text for text in await asyncio.gather(*map(self._check, self._parts.readiness)) if text]
+        if missing:
+            return JSONResponse({"status": "not ready", "reasons": missing}, 503, headers={"retry-after": "5"})
+        return JSONResponse({"status": "ready"})
+
+    async def _check(self, name: str) -> str | None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self._parts.readiness[name]()  # type: ignore[no-any-return]
+        except TimeoutError:
+            return f"{name}: no answer in {CHECK_SECONDS:.0f} seconds"
+        except Exception:
+            log.warning("readiness check %s failed", name, exc_info=True)
+            return f"{name}: the check failed"
+
+    async def _metrics_page(self, request: Request) -> Response:
+        exchange = exchange_of(request)
+        principal = exchange.caller.principal if exchange.caller else None
+        if not self._parts.settings.metrics_public and not is_loopback(exchange.address, exchange.headers):
+            if principal is None:
+                raise Unauthenticated()
+            if not principal.operator or exchange.by_cookie:
+                raise Forbidden("Metrics are for the operator, by API key")
+        return Response(self._metrics.render(), media_type=metrics_module.CONTENT_TYPE)
+
+    async def _openapi(self, request: Request) -> Response:
+        exchange = exchange_of(request)
+        signed_in = exchange.caller is not None and exchange.caller.principal is not None
+        if not signed_in and not is_loopback(exchange.address, exchange.headers):
+            raise Unauthenticated()
+        app = request.scope["app"]
+        assert isinstance(app, FastAPI)
+        return JSONResponse(app.openapi())
+
+    async def _favicon(self, request: Request) -> Response:
+        request.path_params["name"] = "icon.svg"
+        return await self._static.serve(request)
+
+    async def _robots(self, request: Request) -> Response:
+        return PlainTextResponse(ROBOTS, headers={"cache-control": "public, max-age=3600"})
+
+    async def _brand(self, request: Request) -> Response:
+        tenant = exchange_of(request).tenant
+        assert tenant is not None
+        return cached(request, made(brand_css(tenant.settings.brand), "text/css; charset=utf-8"), "private, max-age=60")
+
+
+def brand_css(brand: Brand) -> str:
+    """The tenant's brand as custom properties; every value was checked by ``Brand``."""
+    lines = []
+    if brand.accent is not None:
+        lines += [f"--accent: {brand.accent}", f"--accent-text: {readable_on(brand.accent)}"]
+    if brand.radius is not None:
+        lines.append(f"--radius: {brand.radius}px")
+    return ":root { " + "; ".join(lines) + " }\n" if lines else ":root {}\n"
+
+
+def readable_on(colour: str) -> str:
+    """Black or white, whichever has more contrast (WCAG 2) on ``#rrggbb``: one of them always has 4.5:1."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#fff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000"

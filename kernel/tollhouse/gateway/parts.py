@@ -1,0 +1,58 @@
+"""What the gateway is given. The tables, ports and services behind it are wired by ``app``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+
+from tollhouse.host.caller import Caller
+from tollhouse.host.host import Registered
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.context import PluginContext
+from tollhouse.plugin.mounts import Mount
+from tollhouse.settings import Settings
+from tollhouse.tenants.values import Tenant
+
+
+class Authenticates(Protocol):
+    """Says whose a token is (``tollhouse.auth.authenticator.Authenticator``)."""
+
+    async def authenticate(self, token: str) -> Principal: ...
+
+
+class Directory(Protocol):
+    """Finds tenants, from memory nearly always (``tollhouse.tenants.directory.TenantDirectory``); NotFound for nobody."""
+
+    async def by_slug(self, slug: str) -> Tenant: ...
+    async def by_host(self, host: str) -> Tenant: ...
+
+
+PortFactories = Mapping[type[Any], Callable[[Caller], Any]]
+RouteContexts = Callable[[str, Caller], PluginContext[Any]]
+ReadinessCheck = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class GatewayParts:
+    """Everything the gateway needs.
+
+    ``mounts``: the kernel's own routes. ``plugin_mounts``: what plugins registered. ``contexts``: makes the plugin context of
+    a request (``Contexts.for_route``). ``readiness``: named checks, each an async callable that gives None, or a sentence that
+    says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first.
+    """
+
+    settings: Settings
+    authenticator: Authenticates
+    directory: Directory
+    ports: PortFactories
+    contexts: RouteContexts
+    mounts: Sequence[Mount] = ()
+    plugin_mounts: Sequence[Registered[Mount]] = ()
+    readiness: Mapping[str, ReadinessCheck] = field(default_factory=dict)
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
+    sign_in_path: str = "/login"
+    version: str = "0.1.0"

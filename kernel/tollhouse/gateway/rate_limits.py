@@ -1,0 +1,106 @@
+"""The gateway's protection of the server: so many requests a minute for an address or a caller. It never knows the plan.
+
+A sliding window over the library's storages: this minute's count, plus what of the last minute's still lies within sixty
+seconds. One increment and one read for a request. A refused request is taken back: who is too fast still gets their rate.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from limits.aio.storage import Storage
+from limits.errors import ConfigurationError, StorageError
+from limits.storage import storage_from_string
+
+from tollhouse.plugin.errors import ConfigError, RateLimited
+from tollhouse.settings import Settings
+
+log = logging.getLogger(__name__)
+WINDOW: Final = 60
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A named rate."""
+
+    name: str
+    amount: int
+    header: bytes
+
+    @classmethod
+    def of(cls, name: str, amount: int) -> Policy:
+        """With its ``RateLimit-Policy`` header."""
+        return cls(name, amount, f'"{name}";q={amount};w={WINDOW}'.encode())
+
+
+class RateLimits:
+    """Counts requests. Fails open, and counts that too: a lost Redis must not close the house."""
+
+    def __init__(
+        self, settings: Settings, on_failure: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time
+    ) -> None:
+        try:
+            storage = storage_from_string(f"async+{settings.rate_limit_storage}", wrap_exceptions=True)
+        except (ConfigurationError, ImportError) as error:
+            raise ConfigError(f"setting rate_limit_storage: {error}") from None
+        self._storage = cast(Storage, storage)
+        self._on_failure = on_failure
+        self._clock = clock
+        self.anonymous = Policy.of("anonymous", settings.rate_limit_anonymous)
+        self.signed_in = Policy.of("signed-in", settings.rate_limit_principal)
+
+    async def hit(self, policy: Policy, tenant: str, who: str) -> Headers:
+        """Count a request; the headers that tell how much is left.
+
+        Raises:
+            RateLimited: there were too many in the last minute.
+        """
+        if not policy.amount:
+            return ()
+        now = self._clock()
+        window = int(now // WINDOW)
+        left = WINDOW - now % WINDOW
+        key = f"{tenant}:rate:{policy.name}:{who}:"
+        try:
+            current = await self._storage.incr(f"{key}{window}", 2 * WINDOW)
+            before = await self._storage.get(f"{key}{window - 1}")
+            count = current + before * left / WINDOW
+            if count > policy.amount:
+                await self._storage.incr(f"{key}{window}", 2 * WINDOW, amount=-1)
+        except StorageError:
+            self._on_failure()
+            log.warning("rate limits are not counted: the storage does not answer", exc_info=True)
+            return ()
+        if count > policy.amount:
+            wait = _wait(policy.amount, current - 1, before, left)
+            raise RateLimitReached(policy, wait)
+        return _headers(policy, policy.amount - math.ceil(count), math.ceil(left))
+
+
+class RateLimitReached(RateLimited):
+    """With the headers that say the same to programs."""
+
+    def __init__(self, policy: Policy, wait: int) -> None:
+        super().__init__(retry_after=wait, violated_policies=[policy.name])
+        self.headers = _headers(policy, 0, wait)
+
+
+def _headers(policy: Policy, remaining: int, reset: int) -> Headers:
+    return (
+        (b"ratelimit-policy", policy.header),
+        (b"ratelimit", b'"%b";r=%d;t=%d' % (policy.name.encode(), max(remaining, 0), reset)),
+    )
+
+
+def _wait(amount: int, current: int, before: int, left: float) -> int:
+    """Seconds until one more request fits, when nothing else comes."""
+    if before and current + 1 <= amount:
+        return max(1, math.ceil(left - (amount - current - 1) * WINDOW / before))
+    # This minute alone is full: it has to slide out of the window in part.
+    return max(1, math.ceil(left + WINDOW * max(0.0, 1 - (amount - 1) / max(current, 1))))

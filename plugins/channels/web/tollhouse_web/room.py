@@ -1,0 +1,156 @@
+"""A chat as its page shows it: what was said, what is being answered, and the composer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from markupsafe import Markup
+
+from tollhouse.plugin import (
+    AgentInfo,
+    Catalog,
+    ConversationInfo,
+    Conversations,
+    Decision,
+    Media,
+    NotFound,
+    Part,
+    PluginContext,
+    StoredMessage,
+    Text,
+    TurnResult,
+    Turns,
+)
+from tollhouse_web import markdown, views, words
+from tollhouse_web.views import Card
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One message. ``html`` for an agent's words, ``text`` for the person's."""
+
+    id: str
+    mine: bool
+    text: str = ""
+    html: Markup = Markup()
+    media: Sequence[Media] = ()
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the composer holds: words, files that are uploaded already, and the turn's idempotency key."""
+
+    text: str = ""
+    attached: Sequence[Media] = ()
+    key: str = field(default_factory=lambda: uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A chat's page. ``agent`` is None when it is no longer offered, ``conversation`` None before the first message."""
+
+    agent: AgentInfo | None
+    agent_name: str
+    conversation: ConversationInfo | None = None
+    messages: Sequence[Shown] = ()
+    earlier: str | None = None
+    running: TurnResult | None = None
+    cards: Sequence[Card] = ()
+    left: str = ""
+    draft: Draft = field(default_factory=Draft)
+
+    @property
+    def title(self) -> str:
+        return title(self.conversation) if self.conversation else words.NEW_CHAT
+
+    @property
+    def accept(self) -> str:
+        """What the file picker offers; empty for an agent that only reads."""
+        takes = self.agent.modalities if self.agent else frozenset()
+        kinds = {"image": "image/*", "audio": "audio/*", "file": ".pdf,.txt,.md,.csv,.json,.docx,.xlsx"}
+        return ",".join(kind for name, kind in kinds.items() if name in takes)
+
+
+def title(conversation: ConversationInfo) -> str:
+    """A chat's title, or who it is with."""
+    return conversation.title or words.chat_with(conversation.agent_name)
+
+
+def shown(message_id: str, mine: bool, parts: Sequence[Part], at: datetime | None) -> Shown:
+    """A message's parts as the page shows them."""
+    text = "\n\n".join(part.text for part in parts if isinstance(part, Text))
+    media = tuple(part for part in parts if isinstance(part, Media))
+    return Shown(message_id, mine, text, Markup() if mine else markdown.to_html(text), media, at)
+
+
+async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor: str | None = None) -> Room:
+    """An existing chat: its newest messages, or those before ``cursor``."""
+    conversations = ctx.port(Conversations)
+    conversation = await conversations.get(conversation_id)
+    found = await conversations.messages(conversation_id, cursor)
+    room = Room(
+        agent=await _agent(ctx, conversation.agent),
+        agent_name=conversation.agent_name,
+        conversation=conversation,
+        messages=[shown(item.id, item.role == "user", item.parts, item.created_at) for item in found.items],
+        earlier=found.next_cursor,
+    )
+    if cursor is not None:
+        return room
+    return await _with_policy(ctx, await _with_turn(ctx, room, found.items))
+
+
+async def with_agent(ctx: PluginContext[Any], name: str) -> Room:
+    """A chat that has not begun."""
+    agent = await ctx.port(Catalog).agent(name)
+    messages = [shown("welcome", False, (Text(agent.welcome),), None)] if agent.welcome else []
+    return await _with_policy(ctx, Room(agent, agent.name, messages=messages))
+
+
+async def denied(ctx: PluginContext[Any], decision: Decision, agent: AgentInfo) -> Card:
+    """The card in the place of an answer."""
+    return views.denial(decision, agent, await ctx.port(Catalog).plans(), {agent.slug: agent.name, agent.id: agent.name})
+
+
+def failed(error: Mapping[str, Any] | None) -> Card:
+    """A turn that had no answer, as its record tells it."""
+    return Card(words.NOT_ANSWERED, str((error or {}).get("detail") or words.NOTHING_COUNTED), failed=True, again=True)
+
+
+async def _agent(ctx: PluginContext[Any], name: str) -> AgentInfo | None:
+    try:
+        return await ctx.port(Catalog).agent(name)
+    except NotFound:
+        return None
+
+
+async def _with_turn(ctx: PluginContext[Any], room: Room, messages: Sequence[StoredMessage]) -> Room:
+    """What became of a last message that has no answer yet."""
+    last = messages[-1] if messages else None
+    if last is None or last.role != "user" or last.turn_id is None:
+        return room
+    try:
+        turn = await ctx.port(Turns).get(last.turn_id)
+    except NotFound:
+        return room
+    if turn.state == "running":
+        return replace(room, running=turn)
+    if turn.state == "failed":
+        again = Draft(room.messages[-1].text, [item for item in room.messages[-1].media if item.file_id])
+        return replace(room, cards=[*room.cards, failed(turn.error)], draft=again)
+    return room
+
+
+async def _with_policy(ctx: PluginContext[Any], room: Room) -> Room:
+    """Say before anybody writes in vain that there would be no answer; else what is left."""
+    if room.agent is None:
+        return room
+    decision = await ctx.port(Turns).check(room.agent.slug)
+    if not decision.allowed:
+        return replace(room, cards=[*room.cards, await denied(ctx, decision, room.agent)])
+    return replace(room, left=views.left_line(decision.limits, room.agent))

@@ -1,0 +1,29 @@
+"""The pages, by topic, and the one mount that carries them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tollhouse.plugin import Mount
+from tollhouse_web.routes import account, agents, chat, files, keys, landing, orders, plans, sign_in, talk, usage
+
+PUBLIC = frozenset(
+    {
+        "GET /",
+        "GET /plans",
+        "GET /register",
+        "POST /register",
+        "GET /login",
+        "POST /login",
+        "POST /logout",
+    }
+)
+LARGE = frozenset({"POST /chat"})
+
+
+def mount() -> Mount:
+    """Every page under the root."""
+    router = APIRouter(include_in_schema=False)
+    for topic in (landing, sign_in, plans, orders, agents, chat, talk, files, usage, account, keys):
+        router.include_router(topic.router)
+    return Mount(prefix="", router=router, public=PUBLIC, large_bodies=LARGE, errors="page")

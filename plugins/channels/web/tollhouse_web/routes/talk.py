@@ -1,0 +1,155 @@
+"""Sending a message: one turn. With htmx the answer is a fragment; without, the chat's page comes back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.datastructures import FormData, UploadFile
+
+from tollhouse.plugin import (
+    AccessDenied,
+    AgentInfo,
+    Catalog,
+    Conflict,
+    Files,
+    InvalidInput,
+    Media,
+    NotFound,
+    Part,
+    PluginContext,
+    RateLimited,
+    Text,
+    TollhouseError,
+    TurnRequest,
+    TurnResult,
+    Turns,
+    Unavailable,
+    Usage,
+    context_of,
+)
+from tollhouse_web import room, site, views, words
+from tollhouse_web.forms import clean
+from tollhouse_web.room import Draft
+from tollhouse_web.views import Action, Card
+
+router = APIRouter()
+
+MAX_FILES = 10
+_KEY = re.compile(r"[0-9A-Za-z_-]{8,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the composer sent."""
+
+    agent: str
+    conversation: str | None
+    key: str
+    text: str
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def media(self) -> list[Media]:
+        return [part for part in self.parts if isinstance(part, Media)]
+
+    def draft(self, key: str | None = None) -> Draft:
+        """The same, back in the composer."""
+        return Draft(self.text, self.media, key or uuid4().hex)
+
+
+@router.post("/chat")
+async def send(request: Request) -> Response:
+    """Run one turn. What was written is never lost: a failure gives it back to the composer."""
+    ctx = context_of(request)
+    async with request.form(max_files=MAX_FILES, max_fields=30) as form:
+        said = _said(form)
+        agent = await ctx.port(Catalog).agent(said.agent)
+        try:
+            said = await _with_parts(ctx, form, said)
+            result = await ctx.port(Turns).run(
+                TurnRequest(agent=agent.slug, parts=said.parts, conversation=said.conversation, external_id=said.key)
+            )
+        except TollhouseError as error:
+            if error.http_status in (401, 500) or (isinstance(error, NotFound) and not site.by_htmx(request)):
+                raise
+            return await _refused(request, agent, said, error)
+    return await _answered(request, agent, said, result)
+
+
+def _said(form: FormData) -> Said:
+    def text(name: str) -> str:
+        found = form.get(name)
+        return clean(found) if isinstance(found, str) else ""
+
+    key = text("key")
+    return Said(
+        agent=text("agent"),
+        conversation=text("conversation") or None,
+        key=key if _KEY.fullmatch(key) else uuid4().hex,
+        text=text("text").replace("\r\n", "\n").strip(),
+    )
+
+
+async def _with_parts(ctx: PluginContext[Any], form: FormData, said: Said) -> Said:
+    """The words, files that are here already, and new ones."""
+    files = ctx.port(Files)
+    refs = [(await files.open(item))[0] for item in form.getlist("attached")[:MAX_FILES] if isinstance(item, str)]
+    for item in form.getlist("files"):
+        if isinstance(item, UploadFile) and item.filename:
+            refs.append(await files.put(await item.read(), item.filename))
+    media = tuple(Media(ref.type, ref.media_type, file_id=ref.id, name=ref.name, size=ref.size) for ref in refs)
+    words_first: tuple[Part, ...] = (Text(said.text),) if said.text else ()
+    if not words_first and not media:
+        raise InvalidInput(words.EMPTY_MESSAGE, field="text")
+    return replace(said, parts=words_first + media)
+
+
+async def _answered(request: Request, agent: AgentInfo, said: Said, result: TurnResult) -> Response:
+    place = f"/chat/{result.conversation_id}" if result.conversation_id else "/chat"
+    if not site.by_htmx(request):
+        return site.go(request, f"{place}#end")
+    card = None if result.reply else room.failed(result.error)
+    limits = await context_of(request).port(Usage).limits()
+    return site.page(
+        request,
+        "part/turn.html",
+        headers={"HX-Replace-Url": site.site_of(request).url(place)} if said.conversation is None else {},
+        mine=room.shown(f"{result.id}-said", True, said.parts, result.created_at),
+        answer=room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None,
+        card=card,
+        agent_name=agent.name,
+        conversation_id=result.conversation_id,
+        key=uuid4().hex,
+        left=views.left_line(limits, agent),
+    )
+
+
+async def _refused(request: Request, agent: AgentInfo, said: Said, error: TollhouseError) -> Response:
+    """The card in the place of the answer, with the answer's true status."""
+    ctx = context_of(request)
+    card = await _card(ctx, agent, said, error)
+    # What may still have arrived keeps its key: sending it again finds the same turn. What is settled gets a fresh one.
+    unsure = isinstance(error, Unavailable | RateLimited) or error.http_code == "turn_running"
+    draft = said.draft(said.key if unsure else None)
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    if site.by_htmx(request):
+        return site.page(request, "part/refused.html", error.http_status, headers, card=card, key=draft.key)
+    shown = await room.of_conversation(ctx, said.conversation) if said.conversation else await room.with_agent(ctx, agent.slug)
+    shown = replace(shown, cards=[card], draft=draft)
+    return site.page(request, "chat.html", error.http_status, headers, room=shown, before=None)
+
+
+async def _card(ctx: PluginContext[Any], agent: AgentInfo, said: Said, error: TollhouseError) -> Card:
+    here = f"/chat/{said.conversation}" if said.conversation else "/chat"
+    if isinstance(error, AccessDenied):
+        return await room.denied(ctx, error.decision, agent)
+    if isinstance(error, Conflict):
+        return Card(words.STILL_RUNNING, words.STILL_RUNNING_TEXT, actions=[Action(words.OPEN_CHAT, here)])
+    if error.http_code == "idempotency_mismatch":
+        return Card(words.SENT_BEFORE, words.SENT_BEFORE_TEXT, failed=True, actions=[Action(words.OPEN_CHAT, here)])
+    return Card(words.NOT_ANSWERED, error.detail, failed=True, again=error.may_retry or isinstance(error, Unavailable))

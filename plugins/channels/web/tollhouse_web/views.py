@@ -1,0 +1,274 @@
+"""What pages show of the kernel's values: plans, limits, subscriptions, denials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tollhouse.plugin import AgentInfo, Decision, LimitInfo, LimitStatus, OrderInfo, PlanInfo, SubscriptionInfo
+from tollhouse_web import formats, words
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One line of a plan. ``no``: what it lacks."""
+
+    text: str
+    no: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCard:
+    """A plan on offer."""
+
+    slug: str
+    name: str
+    description: str
+    price: str
+    per: str
+    free: bool
+    current: bool
+    ticks: Sequence[Tick]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A limit as a bar with words."""
+
+    label: str
+    text: str
+    value: int
+    amount: int
+    low: float
+    high: float
+    resets_at: datetime | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do."""
+
+    label: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What stands in the place of an answer: a denial, or with ``failed`` an error."""
+
+    title: str
+    text: str
+    failed: bool = False
+    meter: Meter | None = None
+    help: str = ""
+    actions: Sequence[Action] = ()
+    again: bool = False
+    """Whether a button sends the composer once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A subscription or an order in words."""
+
+    id: str
+    name: str
+    price: str
+    tone: str
+    status: str
+    when: str
+    at: datetime | None
+    can_cancel: bool = False
+    can_resume: bool = False
+    confirm: str = ""
+
+
+def agent_names(agents: Iterable[AgentInfo]) -> dict[str, str]:
+    """Names by slug and by id: the contract permits either where an agent is meant."""
+    return {key: agent.name for agent in agents for key in (agent.slug, agent.id)}
+
+
+def plan_cards(plans: Sequence[PlanInfo], names: Mapping[str, str]) -> list[PlanCard]:
+    """Plans in the tenant's order; next to the current one they say what is different."""
+    current = next((plan for plan in plans if plan.current), None)
+    return [
+        PlanCard(
+            slug=plan.slug,
+            name=plan.name,
+            description=plan.description,
+            price=formats.money(plan.price),
+            per="" if plan.price.minor == 0 else words.per(plan.interval),
+            free=plan.price.minor == 0,
+            current=plan.current,
+            ticks=_ticks(plan, current, names),
+        )
+        for plan in plans
+    ]
+
+
+def _ticks(plan: PlanInfo, current: PlanInfo | None, names: Mapping[str, str]) -> list[Tick]:
+    before = {_what(limit): limit for limit in current.limits} if current and not plan.current else {}
+    ticks = []
+    for limit in plan.limits:
+        had = before.get(_what(limit))
+        hint = words.you_have(had.text) if had and had.amount != limit.amount else ""
+        ticks.append(Tick(limit.text, no=limit.amount == 0, hint=hint))
+    if not ticks:
+        ticks.append(Tick(words.NO_LIMITS))
+    inside = [names[agent] for agent in plan.agents if agent in names]
+    everybody = list(dict.fromkeys(names.values()))
+    if inside:
+        ticks.append(Tick(words.EVERY_AGENT if len(inside) == len(everybody) > 1 else words.listed(inside)))
+    ticks.append(Tick(words.EVERY_CHANNEL if plan.channels is None else words.channels_text(plan.channels)))
+    lost = [name for name in _agents_of(current, names) if name not in inside] if current and not plan.current else []
+    return [*(tick for tick in ticks if tick.text), *(Tick(words.missing(name), no=True) for name in lost)]
+
+
+def _agents_of(plan: PlanInfo | None, names: Mapping[str, str]) -> list[str]:
+    return [names[agent] for agent in plan.agents if agent in names] if plan else []
+
+
+def _what(limit: LimitInfo) -> tuple[str, str, str | None, str | None]:
+    return limit.metric, limit.window, limit.agent, limit.channel
+
+
+def meter(limit: LimitStatus, names: Mapping[str, str]) -> Meter:
+    """One limit. A cost is shown as a share: what a model costs is the seller's business."""
+    taken = min(limit.used + limit.held, limit.amount)
+    scope = words.scope_text(
+        names.get(agent, agent) if (agent := limit.scope.get("agent")) else None, limit.scope.get("channel")
+    )
+    if limit.metric == "cost":
+        text = words.percent_used(100 if limit.amount == 0 else taken * 100 // limit.amount)
+    else:
+        text = words.used_of(formats.number(limit.used), formats.number(limit.amount))
+    held = limit.held and limit.metric not in ("cost", "concurrent")
+    return Meter(
+        label=words.limit_label(limit.metric, limit.window, scope),
+        text=text,
+        value=taken,
+        amount=max(limit.amount, 1),
+        low=limit.amount * 0.8,
+        high=limit.amount * 0.95,
+        resets_at=limit.resets_at,
+        note=words.in_progress(limit.held) if held and limit.metric == "calls" else "",
+    )
+
+
+def left_line(limits: Sequence[LimitStatus], agent: AgentInfo) -> str:
+    """What is left of the limit that ends first, for this agent on the web; counted in messages where one is."""
+    here = [
+        limit
+        for limit in limits
+        if limit.scope.get("agent", agent.slug) in (agent.slug, agent.id)
+        and limit.scope.get("channel", "web") == "web"
+        and limit.metric not in ("cost", "concurrent")
+        and limit.amount > 0
+    ]
+    tightest = min(here, key=lambda limit: (limit.metric != "calls", limit.remaining / limit.amount), default=None)
+    if tightest is None:
+        return ""
+    return words.left(max(tightest.remaining, 0), tightest.amount, tightest.metric, tightest.window)
+
+
+_NEEDS_PLAN = frozenset({"no_subscription", "subscription_ended", "agent_not_in_plan", "channel_not_in_plan"})
+_NEEDS_PAYMENT = frozenset({"subscription_pending", "payment_overdue"})
+
+
+def denial(decision: Decision, agent: AgentInfo, plans: Sequence[PlanInfo], names: Mapping[str, str]) -> Card:
+    """A decision as the card in the place of an answer."""
+    limit, by_limit = decision.limit, decision.reason == "limit_reached" and decision.limit is not None
+    title = words.denial_title(decision.reason)
+    if by_limit and limit is not None:
+        title = words.limit_title(limit.metric, limit.window, limit.amount, limit.remaining)
+    return Card(
+        title=title,
+        text=decision.message,
+        meter=meter(limit, names) if limit is not None and limit.amount else None,
+        help=_help(decision, agent, plans),
+        actions=_actions(decision),
+        again=decision.retryable,
+    )
+
+
+def _actions(decision: Decision) -> list[Action]:
+    plans, usage = Action(words.SEE_PLANS, "/plans"), Action(words.YOUR_USAGE, "/usage")
+    if decision.reason in _NEEDS_PAYMENT:
+        return [Action(words.HOW_TO_PAY, "/orders"), usage]
+    if decision.reason in _NEEDS_PLAN:
+        return [plans]
+    if decision.reason == "limit_reached":
+        return [usage] if decision.retryable else [plans, usage]
+    if decision.reason == "email_unverified":
+        return [Action(words.ACCOUNT, "/account")]
+    return [Action(words.AGENTS, "/agents")]
+
+
+def _help(decision: Decision, agent: AgentInfo, plans: Sequence[PlanInfo]) -> str:
+    """What a plan would change, said in one sentence."""
+    if decision.reason in ("agent_not_in_plan", "no_subscription"):
+        having = plans_with(plans, agent)
+        return words.included_in(having) if having else ""
+    denied = decision.limit
+    if decision.reason != "limit_reached" or denied is None or decision.retryable:
+        return ""
+    for plan in plans:
+        more = [limit for limit in plan.limits if (limit.metric, limit.window) == (denied.metric, denied.window)]
+        if not plan.current and more and has_agent(plan, agent) and more[0].amount > denied.amount:
+            return words.would_give(plan.name, more[0].text)
+    return ""
+
+
+def plans_with(plans: Sequence[PlanInfo], agent: AgentInfo) -> list[str]:
+    """Names of the plans that contain an agent."""
+    return [plan.name for plan in plans if has_agent(plan, agent)]
+
+
+def has_agent(plan: PlanInfo, agent: AgentInfo) -> bool:
+    """Whether a plan contains an agent."""
+    return agent.slug in plan.agents or agent.id in plan.agents
+
+
+def subscription(info: SubscriptionInfo) -> State:
+    """A subscription, its state and what its owner can do."""
+    paid = info.price.minor > 0
+    tone, status = words.STATUSES.get(info.status, ("", info.status))
+    running = info.status in ("active", "past_due", "canceled")
+    ending = info.cancel_at_period_end or info.status == "canceled"
+    if running and ending:
+        tone, status = words.STATUSES["canceled"]
+    when = words.status_text(info.status, ending, paid)
+    return State(
+        id=info.id,
+        name=info.plan_name,
+        price=price(info),
+        tone=tone,
+        status=status,
+        when=when if info.period_end else "",
+        at=info.period_end,
+        can_cancel=running and not ending,
+        can_resume=running and ending,
+        confirm=words.cancel_confirm(info.plan_name, paid),
+    )
+
+
+def price(info: SubscriptionInfo) -> str:
+    """``€19 a month``, ``Free``."""
+    return f"{formats.money(info.price)} {words.per(info.interval)}" if info.price.minor else words.FREE
+
+
+def order(info: OrderInfo) -> State:
+    """An order and its state."""
+    tone, status = words.ORDER_STATES.get(info.state, ("", info.state))
+    return State(
+        info.id,
+        info.plan_name,
+        formats.money(info.amount),
+        tone,
+        status,
+        "",
+        info.created_at,
+        can_cancel=info.state == "pending",
+    )

@@ -1,0 +1,88 @@
+"""From a :class:`~tollhouse.plugin.CompletionRequest` to the JSON of ``POST /chat/completions``."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from tollhouse.plugin import BackendRejected, CompletionRequest, Media, Message, Text
+from tollhouse_openai.config import OpenAIConfig
+
+_OURS = frozenset(
+    {
+        "model",
+        "messages",
+        "n",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "best_of",
+    }
+)
+"""Parameters that nobody may pass: each would change what was set aside for the call, or how its answer looks."""
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Made once: json.dumps with options makes an encoder per call."""
+
+_AUDIO_FORMATS: Mapping[str, str] = {
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/vnd.wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+}
+
+
+def body_of(config: OpenAIConfig, request: CompletionRequest) -> bytes:
+    """The request's body.
+
+    Raises:
+        BackendRejected: a part that this API has no form for, or a parameter that is not JSON.
+    """
+    body: dict[str, Any] = {key: value for key, value in request.parameters.items() if key not in _OURS}
+    body["model"] = request.model
+    body["messages"] = [{"role": message.role, "content": _content(message)} for message in request.messages]
+    body[config.output_limit_name] = request.max_output_tokens
+    try:
+        return _encode(body).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BackendRejected(private=f"the request cannot be written as JSON: {type(error).__name__}") from None
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    """A lone text as a plain string, which every compatible server takes; else a list of parts."""
+    parts = message.parts
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        return parts[0].text
+    if not parts:
+        return ""
+    if message.role != "user":  # system and assistant messages take text only
+        return message.text
+    return [{"type": "text", "text": part.text} if isinstance(part, Text) else _media(part) for part in parts]
+
+
+def _media(media: Media) -> dict[str, Any]:
+    if media.data is None:
+        raise BackendRejected(private=f"a part of type {media.type} came without its bytes")
+    if media.type == "image":
+        return {"type": "image_url", "image_url": {"url": _data_url(media.media_type, media.data)}}
+    if media.type == "audio":
+        if (kind := _AUDIO_FORMATS.get(media.media_type)) is None:
+            raise BackendRejected("This model takes sound only as WAV or MP3", private=f"audio of type {media.media_type}")
+        return {"type": "input_audio", "input_audio": {"data": b64encode(media.data).decode("ascii"), "format": kind}}
+    if media.media_type != "application/pdf":
+        raise BackendRejected("This model takes only PDF files", private=f"a file of type {media.media_type}")
+    return {
+        "type": "file",
+        "file": {"filename": media.name or "document.pdf", "file_data": _data_url(media.media_type, media.data)},
+    }
+
+
+def _data_url(media_type: str, data: bytes) -> str:
+    """RFC 2397."""
+    return f"data:{media_type};base64,{b64encode(data).decode('ascii')}"

@@ -1,0 +1,93 @@
+"""The provider: it tells how to pay, and knows nothing of whether somebody did."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from tollhouse.plugin import CheckoutOrder, Health, Money, NextAction, PaymentCapabilities, PaymentState, PluginContext
+
+PLACEHOLDERS = ("reference", "amount", "description", "payee")
+DEFAULT = "Please transfer {amount} and give {reference} as the purpose. Your plan begins as soon as the payment has arrived."
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_NO_DECIMALS = frozenset(("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF XTR").split())  # noqa: SIM905
+_THREE_DECIMALS = frozenset(("BHD IQD JOD KWD LYD OMR TND").split())  # noqa: SIM905
+
+
+class ManualConfig(BaseModel):
+    """How the tenant wants to be paid. Nothing here is secret: every user who orders reads it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    instructions: str = Field(
+        DEFAULT,
+        min_length=1,
+        max_length=4000,
+        title="Instructions",
+        description="What a user reads after ordering. Filled in: {reference} (needed), {amount}, {description}, {payee}.",
+    )
+    payee: str = Field(
+        "", max_length=500, title="Payee", description="Account holder, IBAN, bank: shown below the instructions."
+    )
+
+    @field_validator("instructions")
+    @classmethod
+    def _known_placeholders(cls, value: str) -> str:
+        names = _PLACEHOLDER.findall(value)
+        unknown = sorted({name for name in names if name not in PLACEHOLDERS})
+        if unknown:
+            raise ValueError(f"unknown placeholder {{{unknown[0]}}}; there are {', '.join(PLACEHOLDERS)}")
+        if "reference" not in names:
+            raise ValueError("must contain {reference}, or no payment could be told from another")
+        return value
+
+
+class ManualProvider:
+    """Offline and without state. The user starts each payment: there is nothing to renew, to stop or to look up."""
+
+    name = "manual"
+    title = "Manual payment"
+    capabilities = PaymentCapabilities(renews="user")
+    Config: type[BaseModel] = ManualConfig
+
+    async def checkout(self, ctx: PluginContext[ManualConfig], order: CheckoutOrder) -> NextAction:
+        """The instructions, with this order's facts filled in."""
+        return NextAction("instructions", text=instructions(ctx.config, order))
+
+    async def fetch(
+        self, ctx: PluginContext[ManualConfig], order: CheckoutOrder, provider_reference: str | None
+    ) -> PaymentState:
+        """Only an admin knows."""
+        return PaymentState("pending", provider_reference)
+
+    async def cancel(self, ctx: PluginContext[ManualConfig], provider_reference: str | None) -> None:
+        """Nothing is charged by itself."""
+
+    async def portal(self, ctx: PluginContext[ManualConfig], provider_reference: str | None) -> str | None:
+        """There is no such page."""
+        return None
+
+    async def test(self, ctx: PluginContext[ManualConfig]) -> Health:
+        """The text itself is all there is to get wrong."""
+        return Health(True, "Users will read: " + ctx.config.instructions[:200])
+
+
+def instructions(config: ManualConfig, order: CheckoutOrder) -> str:
+    """Fill in the placeholders, once and literally: what is filled in is never read as a placeholder again."""
+    values = {
+        "reference": order.reference,
+        "amount": amount_text(order.amount),
+        "description": order.description,
+        "payee": config.payee,
+    }
+    text = _PLACEHOLDER.sub(lambda match: values[match.group(1)], config.instructions)
+    shown = "payee" in _PLACEHOLDER.findall(config.instructions)
+    return f"{text}\n\n{config.payee}" if config.payee and not shown else text
+
+
+def amount_text(money: Money) -> str:
+    """An amount with its currency's own decimals: "19.99 EUR", "1,200 JPY"."""
+    places = 0 if money.currency in _NO_DECIMALS else 3 if money.currency in _THREE_DECIMALS else 2
+    whole, rest = divmod(money.minor, 10**places)
+    return f"{whole:,}{f'.{rest:0{places}d}' if places else ''} {money.currency}"
