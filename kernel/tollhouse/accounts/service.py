@@ -96,7 +96,7 @@ class AccountService:
         """Redeem the link of the first start: its holder becomes an operator, and an owner of the link's tenant.
 
         Raises:
-            LinkInvalid: used, expired or unknown; of parallel tries one succeeds.
+            LinkInvalid: used, expired or unknown, or there is an operator already; of parallel tries one succeeds.
             InvalidInput, EmailTaken: as for :meth:`register`; the link stays valid.
         """
         return await self._claim(token, "operator", email, password, name)
@@ -114,6 +114,8 @@ class AccountService:
         await links.OneTimeLinks(self.store).peek(token, [purpose])  # no password is hashed for a link that is not valid
         email, hashed = await self._checked(email, password)
         async with self.store.transaction(parsed.tenant_id) as conn:
+            if purpose == "operator" and await _operators(conn):
+                raise LinkInvalid("There is an operator already; ask them to make you one")
             link = await links.use(conn, parsed, [purpose])
             actor = Actor("system", None)
             return await self._add_owner(
@@ -273,10 +275,12 @@ async def new_owner_link(conn: AsyncConnection, tenant_id: UUID) -> str:
 
 async def first_operator_link(conn: AsyncConnection, tenant_id: UUID) -> str | None:
     """The token of the link that makes the first operator, who also owns this tenant; None if there is an operator."""
+    return None if await _operators(conn) else await links.issue(conn, tenant_id, "operator", None)
+
+
+async def _operators(conn: AsyncConnection) -> int:
     async with within(conn, OPERATOR):
-        if await repository.count_operators(conn):
-            return None
-    return await links.issue(conn, tenant_id, "operator", None)
+        return await repository.count_operators(conn)
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, Final
 MAX_PATTERN = 300
 MAX_NODES = 3_000
 MAX_STATES = 2_000
-MAX_STEPS: Final = 2_000_000
+STEPS: Final = 200_000
+STEPS_PER_CHARACTER: Final = 30
 
 _EDGE, _NEWLINE, _WORD, _OTHER = range(4)
 Test = Callable[[str], bool]
@@ -33,12 +34,12 @@ class TooManySteps(Exception):
 
 
 class Budget:
-    """Steps that are left for one reply, over all of its patterns."""
+    """Steps that are left for one reply, over all of its patterns: in proportion to both."""
 
     __slots__ = ("left",)
 
-    def __init__(self, steps: int = MAX_STEPS) -> None:
-        self.left = steps
+    def __init__(self, characters: int, patterns: int = 1) -> None:
+        self.left = STEPS + STEPS_PER_CHARACTER * characters * patterns
 
     def spend(self, steps: int) -> None:
         self.left -= steps
@@ -86,7 +87,7 @@ class Pattern:
         """
         out: list[str] = []
         end = 0
-        for start, stop in self.matches(text, budget or Budget()):
+        for start, stop in self.matches(text, budget or Budget(len(text))):
             out += (text[end:start], replacement)
             end = stop
         return "".join(out) + text[end:] if out else text

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.agents.models import agents, prompt_versions
@@ -120,3 +120,21 @@ async def connection_kinds(conn: AsyncConnection, tenant_id: UUID, ids: Sequence
     """The kinds of those of these connections that this tenant has."""
     found = select(connections.c.id, connections.c.kind).where(connections.c.tenant_id == tenant_id, connections.c.id.in_(ids))
     return {row.id: row.kind for row in await conn.execute(found)}
+
+
+async def connection_in_use(conn: AsyncConnection, tenant_id: UUID, connection_id: UUID) -> str | None:
+    """Which agent's active version calls its model by this connection, in words; None if none does."""
+    used = or_(
+        prompt_versions.c.spec["primary"]["connection_id"].astext == str(connection_id),
+        prompt_versions.c.spec["fallback"]["connection_id"].astext == str(connection_id),
+    )
+    statement = (
+        select(agents.c.name)
+        .join(
+            prompt_versions, (prompt_versions.c.tenant_id == agents.c.tenant_id) & (prompt_versions.c.agent_id == agents.c.id)
+        )
+        .where(agents.c.tenant_id == tenant_id, prompt_versions.c.status == "active", used)
+        .limit(1)
+    )
+    name = (await conn.execute(statement)).scalar()
+    return None if name is None else f"the agent {name}"

@@ -92,8 +92,18 @@ async def renew_due(
         tenants = (await conn.execute(_TENANTS, {"now": now})).scalars().all()
     done = Renewed()
     for tenant_id in tenants:
-        while await _renew_batch(store, tenant_id, now, done, self_renewing, emit):
-            pass
+        one = await renew_tenant(store, tenant_id, now, self_renewing=self_renewing, emit=emit)
+        done = Renewed(done.past_due + one.past_due, done.ended + one.ended, done.defaults + one.defaults)
+    return done
+
+
+async def renew_tenant(
+    store: Store, tenant_id: UUID, now: datetime | None = None, *, self_renewing: Collection[str] = (), emit: Emit = no_event
+) -> Renewed:
+    """:func:`renew_due` for one tenant."""
+    done = Renewed()
+    while await _renew_batch(store, tenant_id, now, done, self_renewing, emit):
+        pass
     return done
 
 

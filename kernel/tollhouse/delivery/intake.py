@@ -6,6 +6,7 @@ from uuid import UUID
 
 from tollhouse.delivery.connected import Connect, FindTenant
 from tollhouse.delivery.media import blobs_in, forget_bytes, keep_bytes
+from tollhouse.host.errors import ConnectionDisabled
 from tollhouse.plugin.channels import RawRequest, RawResponse, Receives
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.events import InboundEvent
@@ -37,7 +38,10 @@ class Intake:
         connection_id = parse_id(connection)
         if connection_id is None:
             raise NotFound()
-        connected = await self._connect(tenant_id, connection_id)
+        try:
+            connected = await self._connect(tenant_id, connection_id)
+        except ConnectionDisabled:
+            raise NotFound() from None  # a stranger is not told that there is something
         if not isinstance(connected.subject, Receives):
             raise NotFound()
         received = await connected.subject.receive(connected.ctx, request)

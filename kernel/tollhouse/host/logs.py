@@ -52,9 +52,9 @@ class Scrubber(logging.Filter):
 
     def scrub(self, text: str) -> str:
         """``text`` without secrets."""
-        for secret in tuple(self._known):
-            if secret in text:
-                text = text.replace(secret, MASK)
+        # Longest first: one secret may begin like another, and no end of it may stay behind.
+        for secret in sorted((each for each in tuple(self._known) if each in text), key=len, reverse=True):
+            text = text.replace(secret, MASK)
         for pattern, mask in _PATTERNS:
             text = pattern.sub(mask, text)
         return text

@@ -77,7 +77,7 @@ def register_routes(settings: Any) -> Iterable[Mount]:  # type: ignore[empty-bod
 
 @hookspec
 def register_commands(settings: Any) -> Iterable[Command]:  # type: ignore[empty-body]
-    """Add commands: ``tollhouse <plugin> <command>``.
+    """Add commands: ``tollhouse run <plugin> <command>``.
 
     :param settings: the plugin's validated operator settings.
 

@@ -28,7 +28,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of ``tollhouse``: ``tollhouse <plugin> <name> [arguments]``. ``run`` gives the exit code."""
+    """A command: ``tollhouse run <plugin> <name> [arguments]``. ``run`` gives the exit code."""
 
     name: str
     help: str

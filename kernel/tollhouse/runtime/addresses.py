@@ -42,14 +42,6 @@ def is_public(address: str) -> bool:
     return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback)
 
 
-def is_loopback(address: str) -> bool:
-    """Whether a numeric address is this machine's own."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
 def is_private_name(host: str) -> bool:
     """Whether a name can only mean something inside: without a dot, of a private ending, or a disguised number."""
     host = host.rstrip(".").lower()

@@ -19,7 +19,7 @@ from yarl import URL
 
 from tollhouse.plugin.content import Media
 from tollhouse.plugin.errors import InvalidInput, TooLarge
-from tollhouse.runtime.addresses import is_loopback, is_private_name, is_public
+from tollhouse.runtime.addresses import is_private_name, is_public
 from tollhouse.runtime.media import MAX_FILE, media
 
 PORTS: Final = frozenset({80, 443})
@@ -43,14 +43,15 @@ class Outbound:
     def __init__(
         self,
         *,
-        allow_loopback: bool = False,
+        also: frozenset[str] = frozenset(),
         ports: frozenset[int] = PORTS,
         resolve: Resolve | None = None,
         max_bytes: int = MAX_FILE,
         timeout: float = TOTAL_TIMEOUT,
     ) -> None:
-        """``allow_loopback``, ``ports`` and ``resolve`` are for tests; nothing in a configuration reaches them."""
-        self._allow_loopback = allow_loopback
+        """``also`` (addresses that are permitted beside the public ones, such as a test's own server), ``ports`` and ``resolve``
+        are for tests; nothing in a configuration reaches them."""
+        self._also = also
         self._ports = ports
         self._resolve = resolve or _system_resolve
         self._max_bytes = max_bytes
@@ -110,15 +111,13 @@ class Outbound:
         if found.scheme not in ("http", "https") or not host or port not in self._ports or "@" in found.authority:
             raise refused
         numeric = ":" in host or host.replace(".", "").isdigit()
-        if self._allow_loopback and (host == "localhost" or is_loopback(host)):
-            return found
-        if not is_public(host) if numeric else is_private_name(host):
+        if not self.permits(host) if numeric else is_private_name(host):
             raise refused
         return found
 
     def permits(self, address: str) -> bool:
         """Whether a socket may be connected to this numeric address."""
-        return is_public(address) or (self._allow_loopback and is_loopback(address))
+        return is_public(address) or address in self._also
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:

@@ -65,7 +65,7 @@ async def _redacted(version: PromptVersion, text: str) -> str:
         return text
 
     def search() -> str:
-        budget = Budget()
+        budget = Budget(len(text), len(version.redactions))
         found = text
         for pattern, replacement in version.redactions:
             found = pattern.replace(found, replacement, budget)

@@ -68,13 +68,16 @@ async def add_event(conn: AsyncConnection, event: Event, subscribers: Iterable[s
         await add(conn, event.tenant_id, "event", plugin, payload)
 
 
+# Walks what is due in its order and asks the index ix_outbox_order for the head of each row's chat, until it has enough.
+# (Written as NOT EXISTS, the planner joins everything with everything: measured 1.6 s with 5,000 rows waiting.)
 _CLAIM = text("""
     WITH due AS (
         SELECT tenant_id, id FROM outbox AS mine
-        WHERE state = 'new' AND next_at <= app_now() AND NOT (kind = 'delivery' AND EXISTS (
-            SELECT FROM outbox AS earlier
-            WHERE earlier.state = 'new' AND earlier.kind = 'delivery' AND earlier.tenant_id = mine.tenant_id
-              AND earlier.subscriber = mine.subscriber AND earlier.key = mine.key AND earlier.id < mine.id))
+        WHERE state = 'new' AND next_at <= app_now() AND (kind <> 'delivery' OR id = (
+            SELECT head.id FROM outbox AS head
+            WHERE head.state = 'new' AND head.kind = 'delivery' AND head.tenant_id = mine.tenant_id
+              AND head.subscriber = mine.subscriber AND head.key = mine.key
+            ORDER BY head.id LIMIT 1))
         ORDER BY next_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE outbox AS claimed SET attempts = claimed.attempts + 1, next_at = app_now() + make_interval(secs => :lease)

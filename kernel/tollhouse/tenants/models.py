@@ -1,8 +1,8 @@
 """Tables of tenants."""
 
-from sqlalchemy import ARRAY, CheckConstraint, Column, Index, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 
-from tollhouse.store.tables import big, global_table, json, txt, when
+from tollhouse.store.tables import big, global_table, json, texts, txt, when
 
 tenants = global_table(
     "tenants",
@@ -15,7 +15,7 @@ tenants = global_table(
     when("next_timezone_from"),
     txt("currency", default="EUR"),
     txt("language", default="en"),
-    Column("hosts", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    texts("hosts"),
     # The tenant's own daily stop: nano-units of model cost per local day; null for none.
     big("daily_cost_cap", null=True),
     json("settings"),

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import Executable, RowMapping, cast, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import Executable, RowMapping, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
 
 from tollhouse.store.pages import page_by_id
 from tollhouse.tenants.models import tenants
@@ -66,7 +65,7 @@ async def lock_hosts(conn: AsyncConnection) -> None:
 
 async def taken_hosts(conn: AsyncConnection, tenant_id: UUID, hosts: Sequence[str]) -> Sequence[str]:
     """Which of these belong to other tenants."""
-    overlap = tenants.c.hosts.overlap(cast(list(hosts), ARRAY(Text)))
+    overlap = tenants.c.hosts.overlap(list(hosts))
     rows = (await conn.execute(select(tenants.c.hosts).where(tenants.c.id != tenant_id, overlap))).scalars().all()
     return sorted({host for row in rows for host in row} & set(hosts))
 

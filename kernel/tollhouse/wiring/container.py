@@ -9,6 +9,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tollhouse.accounts.ports import AccountsPort
+from tollhouse.accounts.service import AccountService
+from tollhouse.agents.repository import connection_in_use
 from tollhouse.agents.service import AgentService
 from tollhouse.agents.versions import VersionCache
 from tollhouse.auth.authenticator import Authenticator
@@ -19,13 +22,17 @@ from tollhouse.auth.ports import KeysPort, SessionsPort
 from tollhouse.auth.sessions import SessionService
 from tollhouse.auth.throttle import LoginThrottle
 from tollhouse.auth.users import UserService
+from tollhouse.billing.admin import SubscriptionAdmin
 from tollhouse.billing.plan_service import PlanService
 from tollhouse.billing.plans import PlanCache
 from tollhouse.billing.ports import SubscriptionsPort
 from tollhouse.billing.service import SubscriptionService
+from tollhouse.billing.subscriptions import start_default
 from tollhouse.conversations.files import FileLimits, FileService
 from tollhouse.conversations.ports import ConversationsPort, FilesPort
+from tollhouse.conversations.repository import delete_of_user
 from tollhouse.conversations.service import ConversationService
+from tollhouse.delivery.service import QueueService
 from tollhouse.host.caller import Caller
 from tollhouse.host.connections import Connections
 from tollhouse.host.context import Contexts
@@ -39,6 +46,7 @@ from tollhouse.plugin.events import Event
 from tollhouse.plugin.llm import ModelPrice, SuggestsPrices
 from tollhouse.policy.engine import PolicyEngine
 from tollhouse.policy.rules import RULES, AccessRequest, Rule
+from tollhouse.reports.service import ReportService
 from tollhouse.runtime.media import sniff
 from tollhouse.runtime.outbound import Outbound
 from tollhouse.runtime.run import Runtime
@@ -80,17 +88,21 @@ class Container:
     keys: KeyService
     links: OneTimeLinks
     users: UserService
+    accounts: AccountService
     contexts: Contexts
     connections: Connections
     agents: AgentService
     plans: PlanService
     subscriptions: SubscriptionService
+    subscription_admin: SubscriptionAdmin
     prices: PriceBook
     policy: PolicyEngine
     turns: TurnService
     catalog: AgentCatalog
     conversations: ConversationService
     files: FileService
+    reports: ReportService
+    queues: QueueService
     ports: dict[type[Any], Callable[[Caller], Any]] = field(default_factory=dict)
 
     async def close(self) -> None:
@@ -120,7 +132,7 @@ def build(
     runner, http = Runner(store), Http()
     port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
     contexts = Contexts(host, store, http, port_factories)
-    connections = Connections(store, host, box, contexts)
+    connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
     passwords, throttle, authenticator = Passwords(), LoginThrottle(settings), Authenticator(store, settings)
     cache = PlanCache(store)
     plans = PlanService(store, cache)
@@ -129,6 +141,7 @@ def build(
     blobs = BlobStore(settings.data_dir / "blobs")
     files = FileService(store, blobs, FileLimits(size=settings.upload_limit), sniff)
     agents, versions = AgentService(store), VersionCache(store)
+    users = UserService(store, passwords, throttle, authenticator)
     turns = TurnService(
         store,
         policy,
@@ -151,18 +164,22 @@ def build(
         sessions=SessionService(store, settings, passwords, throttle, authenticator),
         keys=KeyService(store, authenticator),
         links=OneTimeLinks(store),
-        users=UserService(store, passwords, throttle, authenticator),
+        users=users,
+        accounts=AccountService(store, users, passwords, authenticator, start_default, erases=(delete_of_user,)),
         contexts=contexts,
         connections=connections,
         agents=agents,
         plans=plans,
         subscriptions=SubscriptionService(store, plans, connections, emitter(host)),
+        subscription_admin=SubscriptionAdmin(store, plans, emitter(host)),
         prices=prices,
         policy=policy,
         turns=turns,
         catalog=AgentCatalog(agents, policy),
         conversations=ConversationService(store, blobs),
         files=files,
+        reports=ReportService(store),
+        queues=QueueService(store),
         ports=port_factories,
     )
     port_factories.update(factories(container))
@@ -186,6 +203,7 @@ def factories(container: Container) -> dict[type[Any], Callable[[Caller], Any]]:
         return case.facts.agent.id
 
     return {
+        ports.Accounts: lambda caller: AccountsPort(c.accounts, caller),
         ports.Sessions: lambda caller: SessionsPort(c.sessions, caller),
         ports.Keys: lambda caller: KeysPort(c.keys, caller),
         ports.Catalog: lambda caller: CatalogPort(c.catalog, offered_plans, caller),

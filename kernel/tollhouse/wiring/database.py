@@ -46,7 +46,12 @@ async def check_schema(store: Store) -> None:
         return
     if found is None:
         raise SchemaMismatch("the database has no schema yet; run: tollhouse db upgrade")
-    known = {path.name.split("_", 1)[0] for path in (Path(__file__).parent.parent / "store/migrations/versions").glob("*_*.py")}
-    if found in known:
+    if found in known_revisions():
         raise SchemaMismatch(f"the database's schema is {found}, this version needs {HEAD}; run: tollhouse db upgrade")
     raise SchemaMismatch(f"the database's schema {found} is newer than this version knows ({HEAD}); install the newer version")
+
+
+def known_revisions() -> set[str]:
+    """The migrations that this version brings, the newest among them."""
+    folder = Path(__file__).parent.parent / "store" / "migrations" / "versions"
+    return {path.name.split("_", 1)[0] for path in folder.glob("*_*.py")}

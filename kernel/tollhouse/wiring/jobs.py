@@ -112,4 +112,4 @@ class Jobs:
 
 def task_names(app: procrastinate.App) -> set[str]:
     """Every task of ours; a test holds that each has a retry policy."""
-    return {name for name in app.tasks if not name.startswith("builtin")}
+    return {name for name in app.tasks if not name.startswith(("builtin", "procrastinate."))}

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import insert
+
 from tollhouse.agents.service import AgentService
 from tollhouse.host.models import connections
 from tollhouse.store.ids import new_id

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import select
+
 from tollhouse.agents.errors import NoActiveVersion, SlugTaken
 from tollhouse.agents.service import AgentService
 from tollhouse.plugin.errors import InvalidInput, NotFound

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
+
 from tollhouse.agents.schemas import ReplySchema
 from tollhouse.agents.spec import VersionSpec
 

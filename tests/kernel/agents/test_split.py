@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tollhouse.agents.split import bucket, choose
 
 WEIGHTS = st.lists(st.integers(1, 400), min_size=1, max_size=12).map(

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tollhouse.agents.template import VARIABLES, TemplateError, parse
 
 VALUES = {name: f"<{name}>" for name in VARIABLES}

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, insert, select, update
+
 from tollhouse.agents.errors import AgentArchived, Stale, VersionFrozen, VersionInUse
 from tollhouse.agents.models import prompt_versions
 from tollhouse.agents.service import AgentService
@@ -191,8 +192,8 @@ async def test_the_connection_must_be_a_model_of_the_tenant(
         with pytest.raises(InvalidInput) as refused:
             await service.create_draft(tenant_id, CLI, agent_id, spec=spec(wrong))
         texts.add((refused.value.errors[0].pointer, refused.value.detail))
+        fallback = {"connection_id": str(wrong), "model": "n"}
         with pytest.raises(InvalidInput):
-            fallback = {"connection_id": str(wrong), "model": "n"}
             await service.create_draft(tenant_id, CLI, agent_id, spec=spec(connection_id, fallback=fallback))
     assert texts == {("#/spec/primary/connection_id", "There is no model connection of this id.")}
     draft = await service.create_draft(tenant_id, CLI, agent_id, spec=spec(connection_id))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import calendar
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tollhouse.billing.periods import FAR, _period_at, next_end, period_at, previous_end
 
-UTC = timezone.utc
+UTC = UTC
 TICK = timedelta(microseconds=1)
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Kolkata", "Australia/Lord_Howe", "Asia/Beirut", "Pacific/Apia"]
 
@@ -38,7 +40,7 @@ def test_every_anchor_day_for_48_months_keeps_its_day(day: int, zone: str) -> No
         assert (there.year, there.month) == (year, month + 1)
         assert there.day == min(day, calendar.monthrange(year, month + 1)[1])
         assert (there.hour, there.minute) == (9, 30)
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         for moment in (start, start + TICK, start + (end - start) / 2, end - TICK):
             assert _period_at(anchor, "month", ZoneInfo(zone), moment) == (start, end)
 
@@ -48,7 +50,7 @@ def test_every_anchor_day_for_48_months_keeps_its_day(day: int, zone: str) -> No
 @pytest.mark.parametrize("anchor", [datetime(2024, 2, 29, 23, 45, tzinfo=UTC), datetime(2024, 3, 31, 1, 30, tzinfo=UTC)])
 def test_weeks_and_years_are_contiguous_through_every_change_of_the_clock(interval: str, zone: str, anchor: datetime) -> None:
     bounds = walk(anchor, interval, zone, 210 if interval == "week" else 9)
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         days = (end - start) / timedelta(days=1)
         assert 6.9 < days < 7.1 if interval == "week" else 364.9 < days < 366.1
         assert _period_at(anchor, interval, ZoneInfo(zone), end - TICK) == (start, end)
@@ -80,10 +82,10 @@ def test_what_is_bought_once_has_one_period_without_an_end() -> None:
         period_at(anchor, "fortnight", "UTC", anchor)
 
 
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2035, 12, 31), timezones=st.just(UTC))
+moments = st.integers(1_577_836_800_000, 2_082_672_000_000).map(lambda ms: datetime.fromtimestamp(ms / 1000, UTC))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(moments, st.sampled_from(["month", "year", "week"]), st.sampled_from(ZONES), moments)
 def test_a_moment_is_in_exactly_one_period(anchor: datetime, interval: str, zone: str, at: datetime) -> None:
     start, end = period_at(anchor, interval, zone, at)

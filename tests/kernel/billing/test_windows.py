@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from tollhouse.billing import windows
 from tollhouse.billing.periods import FAR
 from tollhouse.billing.windows import day_start, window_bounds
 
-UTC = timezone.utc
+UTC = UTC
 TICK = timedelta(microseconds=1)
 ZONES = [
     "UTC",
@@ -35,14 +36,10 @@ def transitions(zone: ZoneInfo) -> list[datetime]:
     found, step = [], timedelta(hours=6)
     at = datetime(2024, 1, 1, tzinfo=UTC)
     while at < datetime(2033, 1, 1, tzinfo=UTC):
-        if at.astimezone(zone).utcoffset() != (at + step).astimezone(zone).utcoffset():
-            found.append(
-                next(
-                    moment
-                    for minute in range(1, 361)
-                    if (moment := at + timedelta(minutes=minute)).astimezone(zone).utcoffset() != at.astimezone(zone).utcoffset()
-                )
-            )
+        before = at.astimezone(zone).utcoffset()
+        if before != (at + step).astimezone(zone).utcoffset():
+            minutes = (at + timedelta(minutes=minute) for minute in range(1, 361))
+            found.append(next(moment for moment in minutes if moment.astimezone(zone).utcoffset() != before))
         at += step
     return found
 

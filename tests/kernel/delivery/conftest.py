@@ -197,8 +197,8 @@ class _Watched:
 async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
     """Wait until the condition holds."""
     async with asyncio.timeout(seconds):
-        while not await check():
-            await asyncio.sleep(0.02)
+        while not await check():  # noqa: ASYNC110 - the condition is in the database, nobody can set an event
+            await asyncio.sleep(0.02)  # between two looks at the database
 
 
 @pytest.fixture

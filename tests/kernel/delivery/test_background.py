@@ -1,4 +1,4 @@
-"""What runs beside requests: every task can be stopped, the ledger's partitions are watched, and a worker starts or says why."""
+"""What runs beside requests: tasks can be stopped, partitions are watched, a worker starts or says why."""
 
 from __future__ import annotations
 

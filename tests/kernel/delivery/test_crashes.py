@@ -83,7 +83,10 @@ async def test_a_worker_outlives_a_database_that_drops_it(
     await wait_until(lambda: sent(1))
     admin = await asyncpg.connect(cluster.superuser_dsn)
     database = cluster.dsn.split("@/", 1)[1].split("?")[0]
-    kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'tollhouse jobs'"
+    kill = """
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = $1 AND application_name = 'tollhouse jobs'
+    """
     assert await admin.fetchval(kill, database) >= 2
     await admin.close()
     await stage.write(bot, "m2", "after")

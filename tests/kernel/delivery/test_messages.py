@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from tollhouse.delivery.intake import Intake
+from tollhouse.host.errors import ConnectionDisabled
 from tollhouse.plugin.access import Decision, Principal
 from tollhouse.plugin.content import Reply, Text
 from tollhouse.plugin.errors import (
@@ -178,7 +180,7 @@ async def test_a_denial_and_an_error_are_answers(stage: Any, bot: UUID, tenant_i
         "There is nothing here",
     ]
     assert {row["state"] for row in await stage.inbox(tenant_id)} == {"done"}
-    assert [row["payload"]["payload"].get("button") for row in await stage.outbox(tenant_id)][0] == "https://x.example/plans"
+    assert (await stage.outbox(tenant_id))[0]["payload"]["payload"]["button"] == "https://x.example/plans"
 
 
 class Running(Conflict):
@@ -305,13 +307,18 @@ async def test_nothing_is_stored_that_was_not_verified(stage: Any, bot: UUID, te
     ):
         with pytest.raises(NotFound):
             await stage.intake.accept(str(tenant), str(connection), genuine)
+
+    async def switched_off(tenant: UUID, connection: UUID) -> Any:
+        raise ConnectionDisabled()
+
+    with pytest.raises(NotFound) as error:
+        await Intake(stage.store, stage.blobs, stage.find_tenant, switched_off).accept(str(tenant_id), str(bot), genuine)
+    assert error.value.detail == NotFound().detail
     assert await stage.inbox(tenant_id) == []
     assert await stage.inbox(other_tenant_id) == []
 
 
 async def test_a_database_that_is_away_makes_the_vendor_try_again(stage: Any, bot: UUID, tenant_id: UUID) -> None:
-    from tollhouse.delivery.intake import Intake
-
     away = Store("postgresql://tollhouse@/gone?host=/nowhere&port=1")
     intake = Intake(away, stage.blobs, stage.find_tenant, stage.connect)
     with pytest.raises(Unavailable) as error:

@@ -49,7 +49,7 @@ class Acme:
 
     name = "acme"
     title = "Acme"
-    Config = AcmeConfig
+    Config: type[BaseModel] = AcmeConfig
 
     def __init__(self) -> None:
         self.outcome: Any = th.Health(True, "fine")
@@ -71,7 +71,7 @@ class Acme:
 class Door:
     name = "door"
     title = "Door"
-    Config = AcmeConfig
+    Config: type[BaseModel] = AcmeConfig
 
     async def authorize_url(self, ctx: Any, request: Any) -> str:
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -47,7 +48,8 @@ async def test_the_first_start_makes_a_key_and_later_ones_find_it(fresh_store: S
     path = key_file(tmp_path / "data")
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(base64.b64decode(path.read_text())) == 32
-    kept, who = path.read_text(), {"tenant_id": new_id(), "row_id": new_id(), "purpose": "x"}
+    kept = path.read_text()
+    who: dict[str, Any] = {"tenant_id": new_id(), "row_id": new_id(), "purpose": "x"}
     again = await open_secrets(fresh_store, settings)
     assert again.decrypt(box.encrypt(b"x", **who), **who) == b"x"
     assert path.read_text() == kept
@@ -76,9 +78,9 @@ async def test_of_two_first_starts_with_different_keys_one_is_refused(fresh_stor
 
 async def test_processes_of_one_machine_that_start_together_share_one_key(fresh_store: Store, tmp_path: Path) -> None:
     boxes = await asyncio.gather(*(open_secrets(fresh_store, Settings(data_dir=tmp_path)) for _ in range(4)))
-    who = {"tenant_id": new_id(), "row_id": new_id(), "purpose": "x"}
+    who: dict[str, Any] = {"tenant_id": new_id(), "row_id": new_id(), "purpose": "x"}
     assert [box.decrypt(boxes[0].encrypt(b"x", **who), **who) for box in boxes] == [b"x"] * 4
-    assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
+    assert os.listdir(tmp_path) == ["master.key"]
 
 
 async def test_a_changed_check_value_is_refused(fresh_store: Store) -> None:

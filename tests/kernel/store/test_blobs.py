@@ -53,7 +53,7 @@ async def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         await blobs.put(key, b"x" * 100)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert await asyncio.to_thread(lambda: [path for path in tmp_path.rglob("*") if path.is_file()]) == []
 
 
 async def test_readers_see_a_whole_blob_while_it_is_written(blobs: Blobs) -> None:

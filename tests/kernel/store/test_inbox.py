@@ -67,10 +67,14 @@ async def test_an_event_is_stored_once_and_wakes_one_job(store: Store, tenant_id
 
 async def test_a_transaction_that_fails_wakes_nobody(store: Store, tenant_id: UUID) -> None:
     bot = await connect(store, tenant_id)
-    with pytest.raises(RuntimeError):
+
+    async def fail() -> None:
         async with store.transaction(tenant_id) as conn:
             await inbox.put(conn, tenant_id, bot, [message("1")])
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
     assert await jobs(store, tenant_id) == []
     assert await take(store, tenant_id, bot) is None
 

@@ -48,9 +48,10 @@ async def test_jobs_of_dead_workers_go_back_and_those_of_live_ones_stay(store: S
         assert await jobs.rescue(app) == 0
     finally:
         await app.close_async()
+    mine = {"names": list(names.values())}
     find = text("SELECT task_name, status::text, attempts FROM procrastinate_jobs WHERE task_name = any(:names)")
     async with store.operator() as conn:
-        rows = {row.task_name: (row.status, row.attempts) for row in await conn.execute(find, {"names": list(names.values())})}
+        rows = {row.task_name: (row.status, row.attempts) for row in await conn.execute(find, mine)}
         await conn.execute(
             text("DELETE FROM procrastinate_jobs WHERE task_name = any(:names)"), {"names": list(names.values())}
         )

@@ -5,30 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from tollhouse.plugin import Money
 
 # ISO 4217 minor units that are not two digits; XTR are Telegram's stars.
-_EXPONENTS = {
-    **dict.fromkeys(
-        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF", "XTR"),
-        0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
-_SYMBOLS = {
-    "EUR": "€",
-    "USD": "$",
-    "GBP": "£",
-    "JPY": "¥",
-    "INR": "₹",
-    "KRW": "₩",
-    "BRL": "R$",
-    "ILS": "₪",
-    "TRY": "₺",
-    "UAH": "₴",
-}
+_WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF XTR"
+_THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
+_EXPONENTS = {**dict.fromkeys(_WHOLE.split(), 0), **dict.fromkeys(_THOUSANDTHS.split(), 3)}
+_SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "KRW": "₩", "BRL": "R$", "ILS": "₪", "TRY": "₺"}
 
 
 def exponent(currency: str) -> int:
@@ -36,12 +21,13 @@ def exponent(currency: str) -> int:
     return _EXPONENTS.get(currency.upper(), 2)
 
 
-def money(amount: Money) -> str:
-    """``€19``, ``€19.99``, ``¥1,200``, ``49 Stars``, ``CHF 12.50``."""
+def money(amount: Money, exact: bool = False) -> str:
+    """``€19``, ``€19.99``, ``¥1,200``, ``49 Stars``, ``CHF 12.50``; ``exact`` writes out zeros: ``€19.00``."""
     digits = exponent(amount.currency)
     sign = "−" if amount.minor < 0 else ""
     whole, rest = divmod(abs(amount.minor), 10**digits)
-    return sign + _with_currency(f"{whole:,}" + (f".{rest:0{digits}d}" if rest else ""), amount.currency.upper())
+    figure = f"{whole:,}" + (f".{rest:0{digits}d}" if rest or (exact and digits) else "")
+    return sign + _with_currency(figure, amount.currency.upper())
 
 
 def _with_currency(figure: str, currency: str) -> str:
@@ -69,11 +55,29 @@ def moment(at: datetime, zone: str) -> str:
 
 def time(at: datetime, zone: str, kind: str = "relative") -> Markup:
     """A ``<time>`` that the script turns into the reader's zone: ``relative`` ("in 9 hours") or ``local`` (exact)."""
-    stamp = at.isoformat().replace("+00:00", "Z")
-    shown = escape(moment(at, zone))
-    return Markup('<time datetime="{}" data-{}>{}</time>').format(
-        stamp, Markup("relative" if kind == "relative" else "local"), shown
-    )
+    stamp, shown = at.isoformat().replace("+00:00", "Z"), moment(at, zone)
+    if kind == "local":
+        return Markup('<time datetime="{}" data-local>{}</time>').format(stamp, shown)
+    return Markup('<time datetime="{}" data-relative>{}</time>').format(stamp, shown)
+
+
+_BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
+
+
+def browser(user_agent: str) -> str:
+    """``Firefox on Linux``; what it says of itself if that is nothing we know. A help to recognise it, not a fact."""
+    program = next((name for mark, name in _BROWSERS if f"{mark}/" in user_agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    return " on ".join(part for part in (program, system) if part) if program else user_agent[:60] or "Unknown"
 
 
 def initials(name: str) -> str:

@@ -20,6 +20,10 @@ from tollhouse_web import words
 
 _URL = re.compile(r"https?://[^\s<>\"'`\\|{}^\[\]]+")
 _REL = "noopener noreferrer nofollow ugc"
+_FIGURE = Markup(
+    '<figure class="code"><figcaption>{} <button class="button plain compact needs-js" type="button" data-copy="">{}</button>'
+    '</figcaption><pre tabindex="0"><code>{}</code></pre></figure>\n'
+)
 _TAGS = {
     *("p", "br", "hr", "strong", "em", "s", "a", "ul", "ol", "li", "blockquote", "h3", "h4", "h5", "h6", "pre", "code"),
     *("table", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "button"),
@@ -28,27 +32,35 @@ _ATTRIBUTES = {
     "a": {"href", "title", "target"},
     "ol": {"start"},
     "pre": {"tabindex"},
-    "figure": {"class"},
-    "button": {"class", "type", "data-copy"},
+    "button": {"type", "data-copy"},
+}
+_CLASSES = {
+    "figure": {"code"},
+    "button": {"button", "plain", "compact", "needs-js"},
+    "th": {"num"},
+    "td": {"num"},
 }
 
 
 def to_html(text: str) -> Markup:
     """``text`` rendered and sanitised."""
     html = _PARSER.render(text)
-    return Markup(nh3.clean(html, tags=_TAGS, attributes=_ATTRIBUTES, url_schemes={"http", "https", "mailto"}, link_rel=_REL))  # noqa: S704
+    safe = nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        allowed_classes=_CLASSES,
+        url_schemes={"http", "https", "mailto"},
+        link_rel=_REL,
+    )
+    return Markup(safe)  # noqa: S704
 
 
 def _fence(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
     """Code with its language and a copy button."""
     token = tokens[index]
     language = token.info.strip().split(maxsplit=1)[0] if token.info.strip() else words.CODE
-    return str(
-        Markup(
-            '<figure class="code"><figcaption>{} <button class="button plain compact needs-js" type="button" data-copy="">{}</button>'
-            '</figcaption><pre tabindex="0"><code>{}</code></pre></figure>\n'
-        ).format(language, words.COPY, token.content.rstrip("\n"))
-    )
+    return str(_FIGURE.format(language, words.COPY, token.content.rstrip("\n")))
 
 
 def _image(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
@@ -69,6 +81,15 @@ def _heading(self: RendererHTML, tokens: Sequence[Token], index: int, options: A
     """The page owns h1 and h2."""
     token = tokens[index]
     token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+    return self.renderToken(tokens, index, options, env)
+
+
+def _cell(self: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: MutableMapping[str, Any]) -> str:
+    """Columns to the right are numbers; the policy permits no inline style."""
+    token = tokens[index]
+    align = token.attrs.pop("style", "")
+    if align == "text-align:right":
+        token.attrSet("class", "num")
     return self.renderToken(tokens, index, options, env)
 
 
@@ -99,8 +120,9 @@ def _linked(children: Sequence[Token]) -> Iterator[Token]:
 
 def _trimmed(url: str) -> str:
     """Without the punctuation of the sentence around it."""
-    url = url.rstrip(".,;:!?*_~")
-    return url[:-1] if url.endswith(")") and url.count(")") > url.count("(") else url
+    while url[-1] in ".,;:!?*_~" or (url[-1] == ")" and url.count(")") > url.count("(")):
+        url = url[:-1]
+    return url
 
 
 def _parser() -> MarkdownIt:
@@ -111,6 +133,8 @@ def _parser() -> MarkdownIt:
         ("code_block", _fence),
         ("image", _image),
         ("link_open", _link),
+        ("th_open", _cell),
+        ("td_open", _cell),
         ("heading_open", _heading),
         ("heading_close", _heading),
     ):

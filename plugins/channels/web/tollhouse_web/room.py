@@ -28,6 +28,9 @@ from tollhouse.plugin import (
 from tollhouse_web import markdown, views, words
 from tollhouse_web.views import Card
 
+RECENT = 8
+"""How many chats stand beside an open one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -36,7 +39,7 @@ class Shown:
     id: str
     mine: bool
     text: str = ""
-    html: Markup = Markup()
+    html: Markup = field(default_factory=Markup)
     media: Sequence[Media] = ()
     at: datetime | None = None
 
@@ -63,10 +66,16 @@ class Room:
     cards: Sequence[Card] = ()
     left: str = ""
     draft: Draft = field(default_factory=Draft)
+    recent: Sequence[ConversationInfo] = ()
 
     @property
     def title(self) -> str:
         return title(self.conversation) if self.conversation else words.NEW_CHAT
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """The chats beside this one."""
+        return [(f"/chat/{item.id}", title(item)) for item in self.recent]
 
     @property
     def accept(self) -> str:
@@ -102,6 +111,7 @@ async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor:
     )
     if cursor is not None:
         return room
+    room = replace(room, recent=(await conversations.list(limit=RECENT)).items)
     return await _with_policy(ctx, await _with_turn(ctx, room, found.items))
 
 
@@ -109,7 +119,8 @@ async def with_agent(ctx: PluginContext[Any], name: str) -> Room:
     """A chat that has not begun."""
     agent = await ctx.port(Catalog).agent(name)
     messages = [shown("welcome", False, (Text(agent.welcome),), None)] if agent.welcome else []
-    return await _with_policy(ctx, Room(agent, agent.name, messages=messages))
+    recent = (await ctx.port(Conversations).list(limit=RECENT)).items
+    return await _with_policy(ctx, Room(agent, agent.name, messages=messages, recent=recent))
 
 
 async def denied(ctx: PluginContext[Any], decision: Decision, agent: AgentInfo) -> Card:

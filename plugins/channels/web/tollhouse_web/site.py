@@ -138,5 +138,5 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.globals.update(w=words)
-    found.filters.update(money=formats.money, number=formats.number, size=formats.size, initials=formats.initials)
+    found.filters.update(size=formats.size, initials=formats.initials, browser=formats.browser)
     return found

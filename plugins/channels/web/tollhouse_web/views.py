@@ -45,6 +45,7 @@ class Meter:
     high: float
     resets_at: datetime | None
     note: str = ""
+    no_reset: str = words.NO_RESET
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def meter(limit: LimitStatus, names: Mapping[str, str]) -> Meter:
         low=limit.amount * 0.8,
         high=limit.amount * 0.95,
         resets_at=limit.resets_at,
+        no_reset=words.NO_RESET_NOW if limit.metric == "concurrent" else words.NO_RESET,
         note=words.in_progress(limit.held) if held and limit.metric == "calls" else "",
     )
 
@@ -255,8 +257,8 @@ def subscription(info: SubscriptionInfo) -> State:
 
 
 def price(info: SubscriptionInfo) -> str:
-    """``€19 a month``, ``Free``."""
-    return f"{formats.money(info.price)} {words.per(info.interval)}" if info.price.minor else words.FREE
+    """``€19 a month``, ``€0``."""
+    return f"{formats.money(info.price)} {words.per(info.interval)}" if info.price.minor else formats.money(info.price)
 
 
 def order(info: OrderInfo) -> State:
@@ -265,7 +267,7 @@ def order(info: OrderInfo) -> State:
     return State(
         info.id,
         info.plan_name,
-        formats.money(info.amount),
+        formats.money(info.amount, exact=True),
         tone,
         status,
         "",

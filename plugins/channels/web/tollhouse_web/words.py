@@ -59,9 +59,7 @@ WHAT_IT_COSTS = "What it costs"
 ONE_ACCOUNT = "One account, one allowance"
 ONE_ACCOUNT_TEXT = "Your plan counts the same wherever you write from. You always see what is left and when it comes back."
 SAYS_WHY = "A clear answer, always"
-SAYS_WHY_TEXT = (
-    "If an agent cannot answer, you read why, how much you have used, and what would help. Nothing is counted for it."
-)
+SAYS_WHY_TEXT = "If an agent cannot answer, you read why, how much you have used, and what would help."
 YOURS = "Your words stay yours"
 YOURS_TEXT = "Rename or delete a chat whenever you like. You can see and end every session and key of your account."
 NOTHING_OFFERED = "There is nothing to talk to yet."
@@ -104,8 +102,7 @@ AMOUNT = "Amount"
 STATE = "State"
 ORDERED = "Ordered"
 PAY_BY = "Payment"
-REFERENCE = "Reference"
-REFERENCE_HINT = "Give it with your payment, so that it is found."
+REFERENCE = "Order number"
 HOW_TO_PAY = "How to pay"
 WITHDRAW = "Withdraw order"
 WITHDRAW_CONFIRM = "Nothing is charged. If you have paid already, do not withdraw: your plan begins once the payment is seen."
@@ -123,6 +120,7 @@ LIMITS = "What you have used"
 LIMITS_NONE = "Nothing limits your use at the moment."
 LIMITS_NO_PLAN = "Without a plan there is nothing to use."
 NO_RESET = "Does not come back by itself"
+NO_RESET_NOW = "Free again as soon as an answer is there"
 RESETS = "Resets"
 
 ORDER_STATES = {"pending": ("warn", "Waiting for payment"), "paid": ("ok", "Paid"), "canceled": ("", "Withdrawn")}
@@ -148,7 +146,7 @@ _INTERVALS = {"day": "a day", "week": "a week", "month": "a month", "year": "a y
 AGENTS_LEAD = "Everybody you can talk to here."
 START_CHAT = "Start a chat"
 NOT_YOURS = "Not in your plan"
-NOT_NOW = "Not available now"
+NOT_NOW = "Not available to you now"
 NO_AGENTS = "Nobody to talk to yet"
 NO_AGENTS_TEXT = "Once an agent is offered, it is shown here."
 NO_AGENTS_NOW = "Nobody can answer you at the moment"
@@ -314,7 +312,7 @@ def in_progress(count: int) -> str:
 
 
 def percent_used(share: int) -> str:
-    return f"{share} % used"
+    return f"{share}% used"
 
 
 def left(remaining: int, amount: int, metric: str, window: str, scope: str = "") -> str:
@@ -352,7 +350,7 @@ def missing(what: str) -> str:
 def tagline(agents: Sequence[str]) -> str:
     if not agents:
         return "Register, choose a plan, and start."
-    return f"Ask {listed(agents[:3], 'or')} on the web, or from wherever you write. Begin in a minute, and always know what is left."
+    return f"Ask {listed(agents[:3], 'or')} whenever you like. Begin in a minute, and always know what is left."
 
 
 def subscribe_to(plan: str) -> str:

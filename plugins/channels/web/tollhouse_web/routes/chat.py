@@ -54,12 +54,12 @@ async def turn(request: Request, conversation_id: str, turn_id: str) -> Response
     found = await ctx.port(Turns).get(turn_id)
     if found.conversation_id != conversation.id:
         raise NotFound()
-    values = {"conversation": conversation, "agent_name": conversation.agent_name, "turn": found}
+    who = conversation.agent_name
     if found.state == "running":
-        return site.page(request, "part/running.html", **values)
+        return site.page(request, "part/running.html", conversation=conversation, agent_name=who, turn=found)
     answer = room.shown(found.id, False, found.reply.parts, found.created_at) if found.reply else None
     card = None if answer else room.failed(found.error)
-    return site.page(request, "part/answer.html", message=answer, card=card, agent_name=conversation.agent_name)
+    return site.page(request, "part/answer.html", message=answer, card=card, agent_name=who)
 
 
 @router.get("/chat/{conversation_id}/edit")

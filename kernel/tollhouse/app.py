@@ -1,0 +1,123 @@
+"""The application of a serving process: wires the container, the gateway, the routes and the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from tollhouse.gateway.application import Application, build_application
+from tollhouse.gateway.parts import GatewayParts
+from tollhouse.policy.rules import RULES, Rule
+from tollhouse.routes.mounts import kernel_mounts
+from tollhouse.runtime.outbound import Outbound
+from tollhouse.settings import Settings, load_settings
+from tollhouse.store.errors import DatabaseDown, SchemaMismatch
+from tollhouse.store.secrets import SecretBox, load_master_key, verify_master_key
+from tollhouse.store.store import Store
+from tollhouse.wiring.background import Background
+from tollhouse.wiring.container import Container, build
+from tollhouse.wiring.database import check_schema
+from tollhouse.wiring.logs import configure
+from tollhouse.wiring.services import route_services
+
+log = logging.getLogger(__name__)
+
+
+class Process:
+    """A serving process: its container, its background and its application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dsn: str,
+        box: SecretBox,
+        *,
+        plugins: Mapping[str, Any] | None = None,
+        rules: Sequence[Rule] = RULES,
+        outbound: Outbound | None = None,
+    ) -> None:
+        """Make everything; nothing is connected before the application starts.
+
+        Raises:
+            ConfigError: one line that names the plugin or setting that is wrong.
+        """
+        self.settings = settings
+        self.box = box
+        self.store = Store(dsn, pool_size=settings.database_pool, hot_pool_size=settings.database_hot_pool)
+        self.container: Container = build(settings, self.store, box, plugins=plugins, rules=rules, outbound=outbound)
+        self.background = Background(self.container)
+        self.stop = asyncio.Event()
+        self._jobs: asyncio.Task[None] | None = None
+        self.app: Application = build_application(self._parts())
+
+    def _parts(self) -> GatewayParts:
+        container = self.container
+        return GatewayParts(
+            settings=self.settings,
+            authenticator=container.authenticator,
+            directory=container.directory,
+            ports=container.ports,
+            contexts=container.contexts.for_route,
+            mounts=kernel_mounts(route_services(container, self.background)),
+            plugin_mounts=container.host.mounts,
+            readiness={"database": self._database_problem},
+            lifespan=self._lifespan,
+        )
+
+    async def _database_problem(self) -> str | None:
+        """Why this process cannot serve now; None if it can."""
+        try:
+            await check_schema(self.store)
+        except DatabaseDown:
+            return "the database cannot be reached"
+        except SchemaMismatch as error:
+            return error.detail
+        return None
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.close()
+
+    async def start(self) -> None:
+        """Check what this process stands on, take the lease, start the plugins and the jobs.
+
+        Raises:
+            ConfigError: one line that says what is wrong.
+        """
+        await check_schema(self.store)
+        await verify_master_key(self.store, self.box)
+        await self.container.runner.start()
+        await self.container.contexts.clock.refresh(self.store)
+        await self.container.host.startup()
+        if self.settings.jobs:
+            self._jobs = asyncio.create_task(self.background.jobs.run(self.stop), name="jobs")
+            self._jobs.add_done_callback(_report)
+
+    async def close(self) -> None:
+        """Finish the jobs that run, then give everything back."""
+        self.stop.set()
+        if self._jobs is not None:
+            await asyncio.gather(self._jobs, return_exceptions=True)
+        await self.container.close()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the job worker stopped; jobs wait until a worker runs again", exc_info=error)
+
+
+def create_app() -> Application:
+    """The application of one of several server processes; the first one has prepared the database."""
+    settings = load_settings()
+    configure(settings)
+    assert settings.database_url is not None, "serve tells its processes where the database is"
+    return Process(settings, settings.database_url.get_secret_value(), load_master_key(settings)).app

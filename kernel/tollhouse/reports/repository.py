@@ -1,0 +1,195 @@
+"""SQL of reports: it reads the ledger and the orders, and writes only daily sums and the watermark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Row = Mapping[Any, Any]
+
+# The sums of entries, in the same words for the projection and for what is not projected yet. A day is the tenant's local one.
+_SUMS = """
+       count(*) FILTER (WHERE e.outcome <> 'ok') AS errors,
+       sum(e.calls) AS calls, coalesce(sum(e.input_tokens), 0) AS input_tokens,
+       coalesce(sum(e.output_tokens), 0) AS output_tokens, coalesce(sum(e.cost), 0) AS cost,
+       count(*) FILTER (WHERE e.cost IS NULL) AS unknown_cost, sum(e.latency_ms) AS latency_ms
+"""
+_KEYS = "user_id, agent_id, version_id, plan_version_id, channel, model, cost_currency"
+_E_KEYS = "e." + _KEYS.replace(", ", ", e.")
+
+# An entry's id is made when its turn is admitted, a little before it occurs; where tests set the clock ahead, further before.
+_LAG = "(interval '7 days' + greatest(app_now() - now(), interval '0'))"
+
+_WATERMARK = text("SELECT xid FROM watermarks WHERE name = :name ORDER BY xid DESC LIMIT 1")
+_HORIZON = text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint")
+_ADVANCE = text(
+    """
+    INSERT INTO watermarks (id, name, xid, at) VALUES (:id, :name, :xid, app_now())
+    ON CONFLICT (id) DO UPDATE SET xid = greatest(watermarks.xid, excluded.xid), at = app_now()
+    """
+)
+_TOUCHED = text(
+    """
+    SELECT DISTINCT e.tenant_id, (e.occurred_at AT TIME ZONE t.timezone)::date AS day
+    FROM entries e JOIN tenants t ON t.id = e.tenant_id
+    WHERE e.xid >= :low AND e.xid < :high ORDER BY 1, 2
+    """
+)
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant_id, 7405))")
+_DELETE = text("DELETE FROM usage_daily WHERE tenant_id = :tenant_id AND day = ANY(CAST(:days AS date[]))")
+_INSERT = text(
+    f"""
+    INSERT INTO usage_daily (tenant_id, id, day, {_KEYS}, errors, calls, input_tokens, output_tokens, cost, unknown_cost,
+                             latency_ms)
+    SELECT e.tenant_id, gen_random_uuid(), d.day, {_E_KEYS}, {_SUMS}
+    FROM unnest(CAST(:days AS date[])) AS d(day) JOIN tenants t ON t.id = :tenant_id
+    JOIN entries e ON e.tenant_id = t.id AND e.xid < :high
+     AND e.occurred_at >= (d.day::timestamp AT TIME ZONE t.timezone)
+     AND e.occurred_at < ((d.day + 1)::timestamp AT TIME ZONE t.timezone)
+     AND e.id >= id_floor((d.day::timestamp AT TIME ZONE t.timezone) - {_LAG})
+    GROUP BY e.tenant_id, d.day, {_E_KEYS}
+    """
+)
+
+
+async def watermark(conn: AsyncConnection, name: str) -> int:
+    """The first transaction that the projection has not seen."""
+    return int((await conn.execute(_WATERMARK, {"name": name})).scalar() or 0)
+
+
+async def horizon(conn: AsyncConnection) -> int:
+    """The oldest transaction that may still commit: everything below it is decided for all snapshots."""
+    return int((await conn.execute(_HORIZON)).scalar_one())
+
+
+async def advance(conn: AsyncConnection, name: str, xid: int) -> None:
+    """Move the watermark forwards; it never goes back."""
+    await conn.execute(_ADVANCE, {"id": uuid5(NAMESPACE_URL, f"watermark:{name}"), "name": name, "xid": xid})
+
+
+async def touched_days(conn: AsyncConnection, low: int, high: int) -> list[tuple[UUID, date]]:
+    """(tenant, local day) of every entry of these transactions."""
+    return [(row.tenant_id, row.day) for row in await conn.execute(_TOUCHED, {"low": low, "high": high})]
+
+
+async def lock_rollup(conn: AsyncConnection, tenant_id: UUID) -> None:
+    """One rebuild of a tenant at a time; a job may take longer than a request."""
+    await conn.execute(text("SET LOCAL statement_timeout = '60s'"))
+    await conn.execute(_LOCK, {"tenant_id": str(tenant_id)})
+
+
+async def rebuild_days(conn: AsyncConnection, tenant_id: UUID, days: Sequence[date], high: int) -> None:
+    """Sum these days up again from the ledger."""
+    await conn.execute(_DELETE, {"tenant_id": tenant_id, "days": list(days)})
+    await conn.execute(_INSERT, {"tenant_id": tenant_id, "days": list(days), "high": high})
+
+
+# -- reading ------------------------------------------------------------------------------------------------------------
+
+_OWN = "x.tenant_id = :tenant_id AND x.id = u."
+GROUPS: Mapping[str, tuple[str, str]] = {
+    # name -> (the key, what it is called)
+    "day": ("u.day::text", "u.day::text"),
+    "user": ("u.user_id::text", f"(SELECT coalesce(x.email, x.name) FROM users x WHERE {_OWN}user_id)"),
+    "agent": ("u.agent_id::text", f"(SELECT x.slug FROM agents x WHERE {_OWN}agent_id)"),
+    "version": (
+        "u.version_id::text",
+        "(SELECT a.slug || ' v' || x.number FROM prompt_versions x JOIN agents a ON a.tenant_id = x.tenant_id"
+        f" AND a.id = x.agent_id WHERE {_OWN}version_id)",
+    ),
+    "plan": (
+        f"(SELECT x.plan_id FROM plan_versions x WHERE {_OWN}plan_version_id)::text",
+        "(SELECT p.slug FROM plan_versions x JOIN plans p ON p.tenant_id = x.tenant_id AND p.id = x.plan_id"
+        f" WHERE {_OWN}plan_version_id)",
+    ),
+    "channel": ("u.channel", "u.channel"),
+    "model": ("u.model", "u.model"),
+}
+_RECENT = f"""
+    SELECT (e.occurred_at AT TIME ZONE t.timezone)::date AS day, {_E_KEYS}, {_SUMS}
+    FROM entries e JOIN tenants t ON t.id = e.tenant_id
+    WHERE e.tenant_id = :tenant_id
+      AND e.occurred_at >= (CAST(:live_from AS date)::timestamp AT TIME ZONE t.timezone)
+      AND e.occurred_at < ((CAST(:last AS date) + 1)::timestamp AT TIME ZONE t.timezone)
+      AND e.id >= id_floor((CAST(:live_from AS date)::timestamp AT TIME ZONE t.timezone) - {_LAG})
+    GROUP BY 1, {_E_KEYS}
+"""
+
+
+async def usage(
+    conn: AsyncConnection, tenant_id: UUID, by: str, first: date, last: date, live_from: date, limit: int, order: str
+) -> Sequence[Row]:
+    """Sums by one of ``GROUPS`` and currency: from the projection before ``live_from``, from the ledger itself since."""
+    key, label = GROUPS[by]
+    ordering = "1, 3" if order == "key" else "cost DESC, calls DESC, 1"
+    statement = f"""
+        SELECT key, coalesce(min(label), '') AS label, cost_currency AS currency, sum(calls)::bigint AS calls,
+               sum(errors)::bigint AS errors,
+               sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
+               sum(cost)::bigint AS cost, sum(unknown_cost)::bigint AS unknown_cost, sum(latency_ms)::bigint AS latency_ms
+        FROM (SELECT coalesce({key}, '') AS key, {label} AS label, u.*
+              FROM (SELECT day, {_KEYS}, errors, calls, input_tokens, output_tokens, cost, unknown_cost, latency_ms
+                    FROM usage_daily
+                    WHERE tenant_id = :tenant_id AND day >= :first AND day <= :last AND day < :live_from
+                    UNION ALL {_RECENT}) u WHERE u.day >= :first) g
+        GROUP BY key, cost_currency ORDER BY {ordering} LIMIT :limit
+    """
+    values = {"tenant_id": tenant_id, "first": first, "last": last, "live_from": live_from, "limit": limit}
+    return (await conn.execute(text(statement), values)).mappings().all()
+
+
+_PAID_DAY = "(o.paid_at AT TIME ZONE t.timezone)::date"
+_USER = "(SELECT coalesce(x.email, x.name) FROM users x WHERE x.tenant_id = o.tenant_id AND x.id = o.user_id)"
+_PLAN = """
+    JOIN plan_versions v ON v.tenant_id = o.tenant_id AND v.id = o.plan_version_id
+    JOIN plans p ON p.tenant_id = v.tenant_id AND p.id = v.plan_id
+"""
+REVENUE_GROUPS: Mapping[str, tuple[str, str]] = {
+    "day": (f"{_PAID_DAY}::text", f"{_PAID_DAY}::text"),
+    "plan": ("p.id::text", "p.slug"),
+    "user": ("o.user_id::text", _USER),
+    "tenant": ("o.tenant_id::text", "t.slug"),
+}
+
+
+async def revenue(conn: AsyncConnection, tenant_id: UUID | None, by: str, first: date, last: date) -> Sequence[Row]:
+    """Paid orders by one of ``REVENUE_GROUPS`` and currency, on the tenant's local days; ``tenant_id`` None: all tenants."""
+    key, label = REVENUE_GROUPS[by]
+    statement = f"""
+        SELECT {key} AS key, coalesce(min({label}), '') AS label, o.currency, count(*) AS orders,
+               sum(o.amount_minor)::bigint AS revenue
+        FROM orders o JOIN tenants t ON t.id = o.tenant_id {_PLAN if by == "plan" else ""}
+        WHERE o.state = 'paid' AND (CAST(:tenant_id AS uuid) IS NULL OR o.tenant_id = :tenant_id)
+          AND {_PAID_DAY} BETWEEN :first AND :last
+        GROUP BY 1, o.currency ORDER BY 1, o.currency
+    """
+    return (await conn.execute(text(statement), {"tenant_id": tenant_id, "first": first, "last": last})).mappings().all()
+
+
+_TENANT_COST = text(
+    """
+    SELECT u.tenant_id::text AS key, t.slug AS label, u.cost_currency AS currency, sum(u.cost)::bigint AS cost,
+           sum(u.unknown_cost)::bigint AS unknown_cost
+    FROM usage_daily u JOIN tenants t ON t.id = u.tenant_id
+    WHERE u.day BETWEEN :first AND :last GROUP BY 1, 2, 3 ORDER BY 1, 3
+    """
+)
+
+
+async def cost_by_tenant(conn: AsyncConnection, first: date, last: date) -> Sequence[Row]:
+    """What each tenant's models cost, from the daily sums; for the operator."""
+    return (await conn.execute(_TENANT_COST, {"first": first, "last": last})).mappings().all()
+
+
+_TODAY = text("SELECT (app_now() AT TIME ZONE timezone)::date FROM tenants WHERE id = :tenant_id")
+
+
+async def today(conn: AsyncConnection, tenant_id: UUID) -> date:
+    """The tenant's local day."""
+    found: date = (await conn.execute(_TODAY, {"tenant_id": tenant_id})).scalar_one()
+    return found

@@ -1,0 +1,72 @@
+"""What all routes share: shapes of input and output, lists, ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
+
+from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.store.ids import parse_id
+
+T = TypeVar("T")
+Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
+MAX_KEY = 255
+
+
+class Input(BaseModel):
+    """A body. A field that we do not know is refused: it was meant to do something."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class View(BaseModel):
+    """An answer, made from a value object by its attributes."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Items(BaseModel, Generic[T]):
+    """A list: what every list answers."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+def items(values: Sequence[Any], next_cursor: str | None = None) -> dict[str, Any]:
+    """A list as it is answered."""
+    return {"items": list(values), "next_cursor": next_cursor}
+
+
+def known_id(text: str) -> UUID:
+    """The id in a path. What is not an id is nobody's id."""
+    found = parse_id(text)
+    if found is None:
+        raise NotFound()
+    return found
+
+
+class BadIdempotencyKey(InvalidInput):
+    code = "bad_idempotency_key"
+    status = 400
+    title = f"Idempotency-Key is 1 to {MAX_KEY} printable characters"
+
+
+def idempotency_key(header: str | None) -> str | None:
+    """``Idempotency-Key``: a structured string in quotes, or the same without them.
+
+    Raises:
+        BadIdempotencyKey: empty, too long, or not text.
+    """
+    if header is None:
+        return None
+    key = header.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if not key or len(key) > MAX_KEY or not key.isprintable():
+        raise BadIdempotencyKey()
+    return key

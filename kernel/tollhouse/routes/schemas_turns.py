@@ -1,0 +1,206 @@
+"""Shapes of the public API around talking: parts, turns, conversations, files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from tollhouse.plugin.content import Media, Part, Text, part_to_json
+from tollhouse.plugin.errors import FieldError, InvalidInput
+from tollhouse.plugin.ports import StoredMessage, TurnRequest, TurnResult
+from tollhouse.routes.common import Input, View
+
+
+class TextPart(Input):
+    type: Literal["text"]
+    text: str = Field(max_length=2_000_000)
+
+
+class MediaPart(Input):
+    """A picture, sound or file: uploaded before (``file_id``), inside (``data``, base64), or at an https address (``url``)."""
+
+    type: Literal["image", "audio", "file"]
+    file_id: str | None = Field(None, max_length=64)
+    data: str | None = None
+    url: str | None = Field(None, max_length=2000, pattern="^https://")
+    media_type: str | None = Field(None, max_length=100)
+    name: str | None = Field(None, max_length=255)
+
+
+InputPart = Annotated[TextPart | MediaPart, Field(discriminator="type")]
+
+
+class CreateTurn(Input):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"agent": "guide", "parts": [{"type": "text", "text": "What can you do?"}]}},
+    )
+    agent: str = Field(min_length=1, max_length=200, description="Short name or id.")
+    conversation: str | None = Field(None, max_length=64, description="Go on with this one; else a new one begins.")
+    parts: list[InputPart] = Field(min_length=1, max_length=50)
+    parameters: dict[str, Any] = Field(default_factory=dict, max_length=30)
+    metadata: dict[str, Any] = Field(default_factory=dict, max_length=50)
+
+    def request(self, external_id: str | None) -> TurnRequest:
+        """As the Turns port takes it."""
+        return TurnRequest(
+            agent=self.agent,
+            parts=tuple(_part(i, part) for i, part in enumerate(self.parts)),
+            conversation=self.conversation,
+            external_id=external_id,
+            parameters=self.parameters,
+            metadata=self.metadata,
+        )
+
+
+def _part(index: int, part: TextPart | MediaPart) -> Part:
+    if isinstance(part, TextPart):
+        return Text(part.text)
+    pointer = f"#/parts/{index}"
+    if sum(value is not None for value in (part.file_id, part.data, part.url)) != 1:
+        raise InvalidInput("Give one of file_id, data and url", errors=[FieldError(pointer, "one of file_id, data and url")])
+    data = _decoded(pointer, part.data) if part.data is not None else None
+    media_type = part.media_type or ("image/*" if part.type == "image" else "application/octet-stream")
+    return Media(part.type, media_type, data, part.file_id, part.url, part.name, len(data or b""))
+
+
+def _decoded(pointer: str, text: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data:
+        raise InvalidInput("data is not base64", errors=[FieldError(f"{pointer}/data", "not base64, or empty")])
+    return data
+
+
+class TokenCount(View):
+    """What the provider reported; null where it did not say."""
+
+    input_tokens: int | None
+    output_tokens: int | None
+    total_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+class Reply(View):
+    parts: list[dict[str, Any]]
+    finish: str
+
+
+class Turn(View):
+    """A turn and what came of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "0199a000-0000-7000-8000-000000000001",
+                "conversation_id": "0199a000-0000-7000-8000-000000000002",
+                "state": "done",
+                "agent": "guide",
+                "version": 3,
+                "channel": "api",
+                "model": "demo",
+                "created_at": "2026-01-15T12:00:00Z",
+                "reply": {"parts": [{"type": "text", "text": "Hello."}], "finish": "stop"},
+                "usage": {
+                    "input_tokens": 12,
+                    "output_tokens": 3,
+                    "total_tokens": 15,
+                    "cached_tokens": None,
+                    "reasoning_tokens": None,
+                },
+                "error": None,
+            }
+        }
+    )
+    id: str
+    conversation_id: str | None
+    state: Literal["running", "done", "failed", "denied"]
+    agent: str
+    version: int | None
+    channel: str
+    model: str | None
+    created_at: datetime
+    reply: Reply | None
+    usage: TokenCount | None
+    error: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, result: TurnResult) -> Turn:
+        """From the port's result."""
+        used = result.usage
+        reply = result.reply
+        return cls(
+            id=result.id,
+            conversation_id=result.conversation_id,
+            state=result.state,
+            agent=result.agent,
+            version=result.version,
+            channel=result.channel,
+            model=result.model,
+            created_at=result.created_at,
+            reply=Reply(parts=[part_to_json(part) for part in reply.parts], finish=reply.finish) if reply else None,
+            usage=TokenCount(
+                input_tokens=used.input,
+                output_tokens=used.output,
+                total_tokens=used.total,
+                cached_tokens=used.cached,
+                reasoning_tokens=used.reasoning,
+            )
+            if used
+            else None,
+            error=dict(result.error) if result.error else None,
+        )
+
+
+class StartConversation(Input):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"agent": "guide"}})
+    agent: str = Field(min_length=1, max_length=200)
+    title: str = Field("", max_length=200)
+
+
+class RenameConversation(Input):
+    title: str = Field(min_length=1, max_length=200)
+
+
+class Conversation(View):
+    id: str
+    agent: str
+    agent_name: str
+    title: str
+    channel: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageView(View):
+    id: str
+    role: Literal["user", "assistant"]
+    parts: list[dict[str, Any]]
+    created_at: datetime
+    turn_id: str | None
+
+    @classmethod
+    def of(cls, message: StoredMessage) -> MessageView:
+        """From the port's message."""
+        parts = [part_to_json(part) for part in message.parts]
+        return cls(id=message.id, role=message.role, parts=parts, created_at=message.created_at, turn_id=message.turn_id)
+
+
+class File(View):
+    """An uploaded file; its type was found from its content."""
+
+    id: str
+    name: str
+    type: str
+    media_type: str
+    size: int
+    sha256: str
+    width: int | None
+    height: int | None

@@ -1,0 +1,129 @@
+"""``tollhouse serve``: the database, the preparation of a first start, and the server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from tollhouse.app import Process
+from tollhouse.plugin.errors import ConfigError
+from tollhouse.settings import Settings
+from tollhouse.store.secrets import open_secrets
+from tollhouse.store.store import Store
+from tollhouse.wiring.bootstrap import bootstrap
+from tollhouse.wiring.installation import open_container, open_database, prepare
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 5
+GRACE_SECONDS = 30
+
+
+async def serve(settings: Settings, *, first: bool) -> None:
+    """Serve until told to stop. ``first``: prepare the database, and an empty installation, before that.
+
+    Raises:
+        ConfigError: one line.
+    """
+    check_settings(settings)
+    async with open_database(settings) as dsn:
+        token = None
+        if first:
+            await prepare(settings, dsn)
+            async with open_container(settings, dsn) as container:
+                token = await bootstrap(container)
+        store = Store(dsn, pool_size=1, hot_pool_size=1)
+        try:
+            box = await open_secrets(store, settings)
+        finally:
+            await store.close()
+        greet(settings, token)
+        if settings.workers == 1:
+            await _serve_here(settings, Process(settings, dsn, box))
+        else:
+            await asyncio.to_thread(_serve_many, settings, dsn)
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse what cannot work, and warn of what will disappoint.
+
+    Raises:
+        ConfigError: several processes that would each count rate limits for themselves.
+    """
+    counted = settings.rate_limit_anonymous or settings.rate_limit_principal or settings.rate_limit_login
+    if settings.workers > 1 and settings.rate_limit_storage == "memory://" and counted:
+        raise ConfigError("workers > 1 needs TOLLHOUSE_RATE_LIMIT_STORAGE=redis://… (or all rate limits set to 0)")
+    if not settings.cookies_work:
+        host = urlsplit(settings.base_url).hostname
+        log.warning(
+            "browsers drop secure cookies on plain http at %s, so nobody can sign in there: use https, or set "
+            "ALLOW_INSECURE_HTTP=1 for a trial on your own network",
+            host,
+        )
+
+
+def greet(settings: Settings, token: str | None) -> None:
+    """Say where to go next."""
+    lines = ["", f"  Tollhouse is at {settings.base_url}"]
+    if token is not None:
+        lines += ["  Make yourself its operator, once:", f"    {settings.base_url}/claim/{token}"]
+    else:
+        lines += [f"  The console is at {settings.base_url}/console"]
+    sys.stdout.write("\n".join([*lines, "  Ctrl-C stops it.", "", ""]))
+    sys.stdout.flush()
+
+
+def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+async def _serve_here(settings: Settings, process: Process) -> None:
+    server = uvicorn.Server(_config(settings, process.app))
+    try:
+        await server.serve()
+    except SystemExit:
+        raise ConfigError(f"could not start at {settings.host}:{settings.port}; see the lines above") from None
+    if not server.started:
+        raise ConfigError("the server did not start; see the lines above")
+
+
+def _serve_many(settings: Settings, dsn: str) -> None:
+    """Several processes on one socket; each makes its own application."""
+    os.environ["DATABASE_URL"] = dsn
+    uvicorn.run(
+        "tollhouse.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )

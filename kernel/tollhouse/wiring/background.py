@@ -1,0 +1,133 @@
+"""What a process does beside requests: the jobs' handlers, wired to the services."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tollhouse.billing.orders import handle_payment_event
+from tollhouse.billing.renewal import renew_due
+from tollhouse.delivery.connected import Connected
+from tollhouse.delivery.deliver import Deliver
+from tollhouse.delivery.events import TellPlugin
+from tollhouse.delivery.handle import ApplyOnly, InboxJob
+from tollhouse.delivery.intake import Intake
+from tollhouse.delivery.message import MessageHandler
+from tollhouse.delivery.relay import Relay
+from tollhouse.host.caller import Caller
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.context import TenantInfo
+from tollhouse.plugin.errors import NotFound
+from tollhouse.plugin.ports import TurnRequest, TurnResult
+from tollhouse.reports.rollup import rebuild
+from tollhouse.store.events import payment_from_json
+from tollhouse.store.ids import parse_id
+from tollhouse.store.inbox import InboxRow
+from tollhouse.store.scope import tenant_scope
+from tollhouse.tenants.models import tenants
+from tollhouse.usage.alarms import raise_alarm
+from tollhouse.usage.sweeper import sweep
+from tollhouse.usage.verify import Difference, verify
+from tollhouse.wiring.container import Container, emitter
+from tollhouse.wiring.guests import find_guest
+from tollhouse.wiring.jobs import JobHandlers, Jobs
+
+log = logging.getLogger(__name__)
+
+PRUNE_COUNTERS = text(
+    """DELETE FROM counters WHERE "window" IN ('minute', 'hour') AND window_end < now() - interval '2 days' AND held = 0"""
+)
+
+
+class Background:
+    """Intake, relay and jobs of one process."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = c = container
+        self.intake = Intake(c.store, c.blobs, self.find_tenant, self.connect)
+        self.relay = Relay(c.store, {"delivery": Deliver(self.connect), "event": TellPlugin(c.host.notify)})
+        messages = MessageHandler(
+            c.store,
+            c.blobs,
+            connect=self.connect,
+            find_guest=lambda tenant_id, sender, channel: find_guest(c.store, tenant_id, sender, channel),
+            default_agent=self.default_agent,
+            run_turn=self.run_turn,
+        )
+        emit = emitter(c.host)
+
+        async def apply_payment(conn: AsyncConnection, row: InboxRow) -> None:
+            event = payment_from_json(row.payload)
+            await handle_payment_event(conn, row.tenant_id, row.connection_id, event, emit=emit)
+
+        self.inbox = InboxJob(c.store, c.blobs, {"message": messages, "payment": ApplyOnly(apply_payment)}, self.relay.wake)
+        handlers = JobHandlers(
+            inbox=self.inbox,
+            sweep_holds=lambda: sweep(c.store),
+            rebuild_rollups=lambda: rebuild(c.store),
+            renew_due=lambda: renew_due(c.store, self_renewing=self.self_renewing(), emit=emit),
+            prune=self.prune,
+            verify_ledger=self.verify_ledgers,
+            alarm=self.alarm,
+        )
+        self.jobs = Jobs(c.store, handlers, self.relay, concurrency=c.settings.job_concurrency)
+
+    async def find_tenant(self, name: str) -> TenantInfo:
+        """A tenant by slug or id."""
+        tenant_id, directory = parse_id(name), self.container.directory
+        tenant = await (directory.by_id(tenant_id) if tenant_id else directory.by_slug(name))
+        return directory.info(tenant, self.container.settings.base_url)
+
+    async def connect(self, tenant_id: UUID, connection_id: UUID) -> Connected:
+        """A connection that is ready for use."""
+        tenant = await self.find_tenant(str(tenant_id))
+        bound = await self.container.connections.bound(tenant, connection_id)
+        return Connected(connection_id, bound.plugin_name, bound.obj, bound.ctx)
+
+    async def default_agent(self, principal: Principal, connected: Connected) -> str:
+        """The first agent that the policy engine lets this person use on this channel."""
+        for agent, decision in await self.container.policy.check_many(principal, principal.channel):
+            if decision.allowed:
+                return agent.slug
+        for agent, _ in await self.container.policy.check_many(principal, principal.channel):
+            return agent.slug  # its denial says what would help
+        raise NotFound("There is no agent to talk to yet.")
+
+    async def run_turn(self, principal: Principal, request: TurnRequest) -> TurnResult:
+        """A turn of somebody who wrote through a messenger."""
+        tenant = await self.find_tenant(str(principal.tenant_id))
+        return await self.container.turns.run(Caller(tenant, principal), request)
+
+    def self_renewing(self) -> list[str]:
+        """Providers that charge for the next period by themselves."""
+        return [
+            name for name, one in self.container.host.payment_providers.items() if one.obj.capabilities.renews == "provider"
+        ]
+
+    async def prune(self) -> None:
+        """Forget counters of short windows that nothing can be charged to any more."""
+        async with self.container.store.operator() as conn:
+            await conn.execute(PRUNE_COUNTERS)
+
+    async def verify_ledgers(self) -> None:
+        """Recompute every ledger; a difference is an alarm of its tenant."""
+        async with self.container.store.operator() as conn:
+            ids = (await conn.execute(select(tenants.c.id))).scalars().all()
+        for tenant_id in ids:
+            for difference in await verify(self.container.store, tenant_id):
+                log.error("ledger of %s: %s", tenant_id, difference.detail)
+                tell = partial(_tell_difference, difference=difference)
+                await self.container.store.run(tenant_scope(tenant_id), tell)
+
+    async def alarm(self, code: str, message: str) -> None:
+        """Something of the whole installation; there is no tenant whose page could show it."""
+        log.error("%s: %s", code, message)
+
+
+async def _tell_difference(conn: Any, difference: Difference) -> None:
+    await raise_alarm(conn, difference.tenant_id, "ledger_difference", difference.check, difference.detail)

@@ -1,0 +1,171 @@
+"""What the commands of ``tollhouse`` do. Each returns plain data; printing is the command line's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import select
+
+from tollhouse.accounts.service import new_owner_link
+from tollhouse.host.loader import load_plugins
+from tollhouse.host.rotation import reencrypt
+from tollhouse.plugin.access import Principal
+from tollhouse.plugin.errors import ConfigError, NotFound
+from tollhouse.reports.verify import verify_rollups
+from tollhouse.settings import Settings
+from tollhouse.store.audit import CLI
+from tollhouse.store.migrations.head import HEAD
+from tollhouse.store.secrets import load_master_key, open_secrets
+from tollhouse.store.store import Store
+from tollhouse.tenants.models import tenants
+from tollhouse.tenants.values import Tenant
+from tollhouse.usage.verify import verify
+from tollhouse.wiring.bootstrap import bootstrap
+from tollhouse.wiring.container import Container
+from tollhouse.wiring.database import check_schema
+from tollhouse.wiring.installation import open_container, open_database, prepare, upgrade_database
+
+JOB_CONNECTIONS = 6
+"""What the job worker of one process opens: its pool, and one that listens."""
+
+
+def page_of(container: Container, tenant: Tenant, path: str) -> str:
+    """The address of one of a tenant's pages."""
+    prefix = "" if tenant.slug == container.settings.default_tenant else f"/t/{tenant.slug}"
+    return f"{container.settings.base_url}{prefix}{path}"
+
+
+async def initialise(settings: Settings, email: str, password: str) -> dict[str, Any]:
+    """Prepare everything, make the first owner (an operator too), and give an admin API key of theirs.
+
+    Raises:
+        ConfigError: there is an operator already.
+        InvalidInput: the e-mail or the password is not acceptable.
+    """
+    async with open_database(settings) as dsn:
+        await prepare(settings, dsn)
+        async with open_container(settings, dsn) as container:
+            if await bootstrap(container) is None:
+                raise ConfigError("this installation has an operator already; `tollhouse users link <email>` signs them in")
+            tenant = await container.directory.by_slug(settings.default_tenant)
+            user = await container.accounts.make_owner(tenant.id, email, password, operator=True, actor=CLI)
+            owner = Principal(tenant.id, user.id, "password", "api", email=user.email, role="owner", operator=True)
+            _, key = await container.keys.create(owner, "Made by tollhouse init", actor=CLI)
+            return {
+                "tenant": tenant.slug,
+                "email": user.email,
+                "user_id": str(user.id),
+                "api_key": key,
+                "url": settings.base_url,
+            }
+
+
+async def upgrade(settings: Settings) -> str:
+    """Migrate; the revision that the schema is at now."""
+    async with open_database(settings) as dsn:
+        await upgrade_database(settings, dsn)
+        store = Store(dsn, pool_size=1, hot_pool_size=1)
+        try:
+            return await store.schema_revision() or "empty"
+        finally:
+            await store.close()
+
+
+async def check_database(settings: Settings) -> list[str]:
+    """What a start would check, and whether the connections of all processes fit.
+
+    Raises:
+        ConfigError: something does not.
+    """
+    async with open_database(settings) as dsn:
+        store = Store(dsn, pool_size=1, hot_pool_size=1)
+        try:
+            await check_schema(store)
+            await open_secrets(store, settings)
+        finally:
+            await store.close()
+        conn = await asyncpg.connect(dsn)
+        try:
+            available = int(await conn.fetchval("SHOW max_connections")) - int(
+                await conn.fetchval("SHOW superuser_reserved_connections")
+            )
+        finally:
+            await conn.close()
+    needed = settings.workers * (
+        settings.database_pool + settings.database_hot_pool + (JOB_CONNECTIONS if settings.jobs else 0)
+    )
+    if needed > available:
+        raise ConfigError(f"{settings.workers} processes need {needed} connections, the database allows {available}")
+    return [f"the schema is {HEAD}", "the master key fits", f"connections: {needed} needed, {available} available"]
+
+
+async def create_tenant(container: Container, slug: str, name: str, currency: str, timezone: str) -> dict[str, Any]:
+    """A new tenant and the one-time link of its owner."""
+    links: list[str] = []
+
+    async def fill(conn: Any, tenant: Tenant) -> None:
+        links.append(await new_owner_link(conn, tenant.id))
+
+    tenant = await container.tenants.create(slug, name, actor=CLI, currency=currency, timezone=timezone, fill=fill)
+    return {"id": str(tenant.id), "slug": tenant.slug, "owner_link": page_of(container, tenant, f"/claim/{links[0]}")}
+
+
+async def list_tenants(container: Container) -> list[dict[str, Any]]:
+    """Every tenant."""
+    async with container.store.operator() as conn:
+        columns = (tenants.c.id, tenants.c.slug, tenants.c.name, tenants.c.status, tenants.c.created_at)
+        rows = (await conn.execute(select(*columns).order_by(tenants.c.slug))).mappings()
+        return [dict(row) for row in rows]
+
+
+async def suspend_tenant(container: Container, slug: str, suspended: bool) -> str:
+    """Suspend or resume a tenant; its slug."""
+    tenant = await container.directory.by_slug(slug)
+    change = container.tenants.suspend if suspended else container.tenants.resume
+    return (await change(tenant.id, actor=CLI)).slug
+
+
+async def sign_in_link(container: Container, email: str, slug: str | None) -> str:
+    """A one-time link that signs a user in.
+
+    Raises:
+        NotFound: there is no such tenant or user.
+    """
+    tenant = await container.directory.by_slug(slug or container.settings.default_tenant)
+    user = await container.users.find(tenant.id, email)
+    token = await container.links.create(tenant.id, "sign_in", user.id, by=None, actor=CLI)
+    return page_of(container, tenant, f"/link/{token}")
+
+
+async def verify_ledgers(container: Container, slug: str | None) -> list[dict[str, Any]]:
+    """Every difference between the ledger and its projections."""
+    chosen: list[dict[str, Any]] = await list_tenants(container)
+    if slug is not None:
+        chosen = [{"id": (await container.directory.by_slug(slug)).id, "slug": slug}]
+    found: list[dict[str, Any]] = []
+    for tenant in chosen:
+        differences = [*await verify(container.store, tenant["id"]), *await verify_rollups(container.store, tenant["id"])]
+        found += [
+            {"tenant": tenant["slug"], "check": one.check, "subject": str(one.subject), "detail": one.detail}
+            for one in differences
+        ]
+    return found
+
+
+async def rotate_keys(container: Container) -> int:
+    """Encrypt everything anew with the first key."""
+    return await reencrypt(container.store, load_master_key(container.settings))
+
+
+async def plugin_command(settings: Settings, plugin: str, command: str, arguments: Sequence[str]) -> int:
+    """Run a plugin's command; its exit code.
+
+    Raises:
+        NotFound: no enabled plugin brings it.
+    """
+    found = load_plugins(settings).commands.get(command)
+    if found is None or found.plugin != plugin:
+        raise NotFound(f"No enabled plugin {plugin!r} brings a command {command!r}.")
+    return await found.obj.run(arguments)

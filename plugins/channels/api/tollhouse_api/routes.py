@@ -1,0 +1,89 @@
+"""``/v1``: what OpenAI's clients call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tollhouse.plugin import Catalog, Mount, NotFound, Turns, context_of
+from tollhouse_api import answers, requests
+from tollhouse_api.errors import ModelNotFound, UnknownEndpoint
+from tollhouse_api.reference import CHAT_COMPLETIONS, MODEL, MODELS
+
+ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+async def chat_completions(request: Request) -> Response:
+    """``POST /v1/chat/completions``: a plain route, because this is the busiest of all."""
+    wanted = requests.parse(await request.body())
+    headers = request.headers
+    turn = requests.to_turn(wanted, headers.get("idempotency-key"), headers.get("x-conversation-id"))
+    try:
+        result = await context_of(request).port(Turns).run(turn)
+    except NotFound:
+        if turn.conversation is None and not _mentions_files(turn):
+            raise ModelNotFound(param="model") from None
+        raise
+    extra = {"x-turn-id": result.id}
+    if result.conversation_id is not None:
+        extra["x-conversation-id"] = result.conversation_id
+    if result.replayed:
+        extra["idempotent-replayed"] = "true"
+    if wanted.stream:
+        body = answers.stream(result, wanted.model, with_usage=wanted.with_usage)
+        return Response(body, media_type="text/event-stream", headers=extra)
+    return _json(answers.completion(result, wanted.model), extra)
+
+
+async def list_models(request: Request) -> Response:
+    """``GET /v1/models``: the agents that the caller may use by API."""
+    ctx = context_of(request)
+    agents = await ctx.port(Catalog).agents("api")
+    data = [answers.model_object(agent, ctx.tenant.slug) for agent in agents if agent.allowed]
+    return _json({"object": "list", "data": data})
+
+
+async def get_model(request: Request) -> Response:
+    """``GET /v1/models/{id}``."""
+    ctx = context_of(request)
+    name = request.path_params["id"]
+    for agent in await ctx.port(Catalog).agents("api"):
+        if agent.allowed and name in (agent.slug, agent.id):
+            return _json(answers.model_object(agent, ctx.tenant.slug))
+    raise ModelNotFound(param="id")
+
+
+async def unknown(request: Request) -> Response:
+    """Everything else under ``/v1``."""
+    raise UnknownEndpoint()
+
+
+chat_completions.openapi = CHAT_COMPLETIONS  # type: ignore[attr-defined]
+list_models.openapi = MODELS  # type: ignore[attr-defined]
+get_model.openapi = MODEL  # type: ignore[attr-defined]
+
+
+def make_mount() -> Mount:
+    """The routes. Plain Starlette routes describe themselves for OpenAPI by the attribute ``openapi``."""
+    router = APIRouter()
+    router.routes += [
+        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
+        Route("/v1/models", list_models, methods=["GET"]),
+        Route("/v1/models/{id:path}", get_model, methods=["GET"]),
+        Route("/v1/{rest:path}", unknown, methods=ALL_METHODS),
+    ]
+    return Mount("", router, large_bodies=frozenset({"POST /v1/chat/completions"}), errors="openai")
+
+
+def _mentions_files(turn: Any) -> bool:
+    parts = [part for message in turn.history for part in message.parts] + list(turn.parts)
+    return any(getattr(part, "file_id", None) for part in parts)
+
+
+def _json(content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(content), media_type="application/json", headers=headers)

@@ -1,0 +1,170 @@
+"""What people do, from the first visit to the first denial, with scripts and without."""
+
+from __future__ import annotations
+
+from tollhouse.plugin import Decision
+from tollhouse.testing.world import PASSWORD
+
+
+def test_register_subscribe_chat_denial(stranger, gateway) -> None:
+    gateway.world.calls_per_day = 1
+    landing = stranger.get("/")
+    assert landing.status_code == 200
+    assert "Free" in landing.text
+    assert "€19.99" in landing.text
+    assert "a month" in landing.text
+
+    form = {"email": "eve@example.com", "password": "four unrelated words", "name": "Eve", "next": "/plans"}
+    plans = stranger.post("/register", data=form)
+    assert plans.url.path == "/plans"
+
+    assert "It begins at once" in stranger.get("/subscribe/free").text
+    usage = stranger.post("/subscribe/free", data={})
+    assert usage.url.path == "/usage"
+    assert "Your plan is active." in usage.text
+    assert "0 of 1" in usage.text
+
+    page = stranger.get("/chat/new?agent=helper")
+    answered = stranger.say(page.text, "Good *morning*")
+    assert answered.url.path.startswith("/chat/")
+    assert "You said: Good <em>morning</em>" in answered.text
+    assert "Good *morning*" in answered.text
+
+    assert "You have used today’s messages" in answered.text, "said before anybody writes in vain"
+    denied = stranger.say(answered.text, "And now?")
+    assert denied.status_code == 402
+    assert "You have used today’s messages" in denied.text
+    assert "1 of 1" in denied.text
+    assert 'href="/plans"' in denied.text
+    assert ">And now?</textarea>" in denied.text, "what was written is kept"
+    assert len(gateway.world.turns) == 1
+
+
+def test_a_paid_plan_leads_to_an_order(ada, gateway) -> None:
+    order = ada.post("/subscribe/pro", data={})
+    assert order.url.path.startswith("/orders/")
+    assert "€19.99" in order.text
+    assert "Transfer 1999 EUR" in order.text
+    assert "Waiting for payment" in order.text
+    assert ada.get("/orders").url.path == order.url.path
+    withdrawn = ada.post(f"{order.url.path}/withdraw")
+    assert "The order was withdrawn." in withdrawn.text
+    assert "Waiting for payment" not in withdrawn.text
+
+
+def test_a_chat_with_htmx_is_a_fragment(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    first = ada.say(page.text, "Hello", htmx=True)
+    assert first.status_code == 200
+    assert "<html" not in first.text
+    assert "You said: Hello" in first.text
+    (conversation,) = gateway.world.conversations
+    assert first.headers["hx-replace-url"] == f"/chat/{conversation}"
+    assert ada.hidden(first.text, "conversation") == conversation
+    assert ada.hidden(first.text, "key") != ada.hidden(page.text, "key")
+    assert "99 of 100 messages left today." in first.text
+
+
+def test_sending_twice_is_one_turn(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    one, two = ada.say(page.text, "Once"), ada.say(page.text, "Once")
+    assert one.url == two.url
+    assert len(gateway.world.turns) == 1
+    other = ada.say(page.text, "Something else")
+    assert other.status_code == 422
+    assert "This was sent before" in other.text
+    assert len(gateway.world.turns) == 1
+
+
+def test_a_denial_with_htmx_has_its_status_and_a_fresh_key(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.world.denials["helper"] = Decision(False, "no_subscription", "Choose a plan first.", 402)
+    denied = ada.say(page.text, "Hello", htmx=True)
+    assert denied.status_code == 402
+    assert "<html" not in denied.text
+    assert "You need a plan first" in denied.text
+    assert "Included in Free and Pro." in denied.text
+    assert ada.hidden(denied.text, "key") != ada.hidden(page.text, "key")
+    assert not gateway.world.conversations
+
+
+def test_rename_and_delete(ada) -> None:
+    chat = ada.say(ada.get("/chat/new?agent=helper").text, "Hello")
+    renamed = ada.post(f"{chat.url.path}/edit", data={"title": "Trip to Oslo"})
+    assert renamed.url.path == chat.url.path
+    assert "Trip to Oslo" in ada.get("/chat").text
+    gone = ada.post(f"{chat.url.path}/delete")
+    assert "The chat was deleted." in gone.text
+    assert "No chats yet" in gone.text
+    assert ada.get(chat.url.path).status_code == 404
+
+
+def test_agents_say_why_and_what_would_help(ada, gateway) -> None:
+    gateway.world.plans["free"] = _without_expert(gateway.world.plans["free"])
+    page = ada.get("/agents").text
+    assert "/chat/new?agent=helper" in page
+    assert "/chat/new?agent=expert" not in page
+    assert "This agent is not in your plan" in page
+    assert "Included in Pro." in page
+
+
+def test_sign_in_and_out(stranger) -> None:
+    assert stranger.get("/chat").url.path == "/login"
+    wrong = stranger.post("/login", data={"email": "ada@example.com", "password": "wrong", "next": "/usage"})
+    assert wrong.status_code == 401
+    assert "E-mail address or password is wrong" in wrong.text
+    assert 'value="ada@example.com"' in wrong.text
+    assert 'value="wrong"' not in wrong.text
+    right = stranger.post("/login", data={"email": "ada@example.com", "password": PASSWORD, "next": "/usage"})
+    assert right.url.path == "/usage"
+    assert stranger.get("/").url.path == "/chat"
+    assert stranger.post("/logout").url.path == "/"
+    assert stranger.get("/chat").url.path == "/login"
+
+
+def test_account_and_keys(ada, gateway) -> None:
+    saved = ada.post("/account/profile", data={"name": "Ada L.", "language": "de"})
+    assert "Your profile is saved." in saved.text
+    assert 'value="Ada L."' in saved.text
+    wrong = ada.post("/account/password", data={"current": "no", "new": "another long one"})
+    assert wrong.status_code == 422
+    assert 'id="current-error"' in wrong.text
+    assert "another long one" not in wrong.text
+
+    created = ada.post("/account/keys", data={"name": "laptop"})
+    assert created.headers["cache-control"] == "no-store"
+    secret = created.text.split('<code id="secret">')[1].split("<")[0]
+    assert secret.startswith("th_fake_")
+    listed = ada.get("/account/keys").text
+    assert "laptop" in listed
+    assert secret not in listed
+    (key,) = gateway.world.keys
+    assert "The key was revoked." in ada.post(f"/account/keys/{key}/revoke").text
+    assert ada.post("/account/keys", data={"name": " "}).status_code == 422
+
+
+def test_cancel_and_resume(ada, gateway) -> None:
+    ada.post("/subscribe/pro", data={})
+    (order,) = gateway.world.orders
+    gateway.ports(gateway.world.principal())(_subscriptions()).pay(order)
+    usage = ada.get("/usage").text
+    assert "Active" in usage
+    assert "Renews" in usage
+    assert "€19.99 a month" in usage
+    (subscription,) = gateway.world.subscriptions
+    ended = ada.post(f"/subscriptions/{subscription}/cancel").text
+    assert "Your plan will not renew." in ended
+    assert "Keep my plan" in ended
+    assert "Your plan renews again." in ada.post(f"/subscriptions/{subscription}/resume").text
+
+
+def _subscriptions():
+    from tollhouse.plugin import Subscriptions
+
+    return Subscriptions
+
+
+def _without_expert(plan):
+    from dataclasses import replace
+
+    return replace(plan, agents=["helper"], current=True)

@@ -1,0 +1,278 @@
+"""Rollups that end equal to a full recompute whatever happens in between, and reports that never mix currencies."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import random
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, text
+
+from tollhouse.agents.models import agents
+from tollhouse.auth.models import users
+from tollhouse.billing.models import orders, plan_versions, plans
+from tollhouse.plugin import InvalidInput
+from tollhouse.reports.rollup import rebuild
+from tollhouse.reports.service import MarginRow, ReportService, RevenueRow, UsageRow, margins, to_csv
+from tollhouse.store.ids import new_id
+from tollhouse.store.store import Store
+from tollhouse.tenants.models import tenants
+from tollhouse.usage.models import entries, usage_daily
+
+UTC = UTC
+NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+SUMMED = ("calls", "input_tokens", "output_tokens", "cost", "latency_ms")
+
+
+def entry(tenant_id: UUID, user_id: UUID, **values: Any) -> dict[str, Any]:
+    base = {
+        "tenant_id": tenant_id,
+        "id": new_id(),
+        "kind": "turn",
+        "user_id": user_id,
+        "agent_id": None,
+        "channel": "web",
+        "model": "m",
+        "outcome": "ok",
+        "calls": 1,
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "certainty": "exact",
+        "cost": 1_000,
+        "cost_currency": "USD",
+        "latency_ms": 7,
+        "occurred_at": NOW,
+    }
+    return {**base, **values}
+
+
+async def write(store: Store, tenant_id: UUID, *rows: dict[str, Any]) -> None:
+    async with store.transaction(tenant_id) as conn:
+        for row in rows:
+            await conn.execute(entries.insert().values(**row))
+
+
+async def projected(store: Store, tenant_id: UUID) -> Counter[tuple[Any, ...]]:
+    """The sums by day, user, channel, model and currency, as rolled up."""
+    table, found = usage_daily.c, Counter[tuple[Any, ...]]()
+    async with store.transaction(tenant_id) as conn:
+        for row in (await conn.execute(select(usage_daily).where(table.tenant_id == tenant_id))).mappings():
+            key = (row["day"], row["user_id"], row["channel"], row["model"], row["cost_currency"])
+            for name in SUMMED:
+                found[(*key, name)] += row[name]
+            found[(*key, "errors")] += row["errors"]
+            found[(*key, "unknown")] += row["unknown_cost"]
+    return found
+
+
+def recomputed(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    found = Counter[tuple[Any, ...]]()
+    for row in rows:
+        key = (row["occurred_at"].date(), row["user_id"], row["channel"], row["model"], row["cost_currency"])
+        for name in SUMMED:
+            found[(*key, name)] += row[name] or 0
+        found[(*key, "errors")] += row["outcome"] != "ok"
+        found[(*key, "unknown")] += row["cost"] is None
+    return found
+
+
+class Writers:
+    """Transactions that write entries and end when they please: committed, or rolled back."""
+
+    def __init__(self, store: Store, chance: random.Random, tenant_ids: list[UUID]) -> None:
+        self.store, self.chance, self.people = store, chance, [new_id(), new_id()]
+        self.committed: dict[UUID, list[dict[str, Any]]] = {tenant_id: [] for tenant_id in tenant_ids}
+        self.open: list[tuple[AsyncExitStack, UUID, list[dict[str, Any]]]] = []
+
+    def any_entry(self, tenant_id: UUID) -> dict[str, Any]:
+        pick = self.chance.choice
+        return entry(
+            tenant_id,
+            pick(self.people),
+            occurred_at=NOW - timedelta(days=pick([0, 1, 2])),
+            channel=pick(["web", "api"]),
+            cost=pick([None, 0, 123]),
+            cost_currency=pick(["USD", "EUR"]),
+            outcome=pick(["ok", "model_timeout"]),
+        )
+
+    async def begin(self) -> None:
+        tenant_id, stack = self.chance.choice(list(self.committed)), AsyncExitStack()
+        rows = [self.any_entry(tenant_id) for _ in range(self.chance.randrange(1, 4))]
+        conn = await stack.enter_async_context(self.store.transaction(tenant_id))
+        await conn.execute(entries.insert(), rows)
+        self.open.append((stack, tenant_id, rows))
+
+    async def finish(self) -> None:
+        stack, tenant_id, rows = self.open.pop(self.chance.randrange(len(self.open)))
+        if self.chance.random() < 0.8:
+            await stack.aclose()
+            self.committed[tenant_id] += rows
+        else:
+            gone = RuntimeError("rolled back")
+            with suppress(RuntimeError):
+                await stack.__aexit__(RuntimeError, gone, None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_interleaving_of_entries_and_rebuilds_ends_like_a_full_recompute(
+    store: Store, tenant_id: UUID, other_tenant_id: UUID, seed: int
+) -> None:
+    chance = random.Random(seed)
+    writers = Writers(store, chance, [tenant_id, other_tenant_id])
+    for _ in range(16):
+        step = chance.choice(["begin", "begin", "finish", "rebuild"])
+        if step == "begin" and len(writers.open) < 3:
+            await writers.begin()
+        elif step == "finish" and writers.open:
+            await writers.finish()
+        elif step == "rebuild":
+            await rebuild(store)
+    while writers.open:
+        await writers.finish()
+    await rebuild(store)
+    for tenant, rows in writers.committed.items():
+        assert +await projected(store, tenant) == +recomputed(rows), f"seed {seed}"
+
+
+async def test_rebuilding_again_and_at_once_changes_nothing(store: Store, tenant_id: UUID) -> None:
+    rows = [entry(tenant_id, new_id()) for _ in range(5)]
+    await write(store, tenant_id, *rows)
+    await asyncio.gather(*(rebuild(store) for _ in range(4)))
+    first = await projected(store, tenant_id)
+    assert +first == +recomputed(rows)
+    await rebuild(store)
+    assert await projected(store, tenant_id) == first
+    async with store.operator() as conn:
+        assert (await conn.execute(text("SELECT count(*) FROM watermarks WHERE name = 'usage_daily'"))).scalar() == 1
+
+
+async def test_a_day_is_the_tenants_own(store: Store, tenant_id: UUID) -> None:
+    async with store.operator() as conn:
+        await conn.execute(tenants.update().where(tenants.c.id == tenant_id).values(timezone="Asia/Kolkata"))
+    evening = NOW.replace(hour=20) - timedelta(days=3)
+    await write(store, tenant_id, entry(tenant_id, new_id(), occurred_at=evening))
+    await rebuild(store)
+    async with store.transaction(tenant_id) as conn:
+        days = (await conn.execute(select(usage_daily.c.day).where(usage_daily.c.tenant_id == tenant_id))).scalars().all()
+    assert days == [evening.date() + timedelta(days=1)]
+
+
+async def test_a_report_joins_daily_sums_with_what_is_not_rolled_up_yet(
+    store: Store, tenant_id: UUID, other_tenant_id: UUID
+) -> None:
+    user_id, agent_id = new_id(), new_id()
+    async with store.transaction(tenant_id) as conn:
+        await conn.execute(users.insert().values(tenant_id=tenant_id, id=user_id, email="a@example.test"))
+        await conn.execute(agents.insert().values(tenant_id=tenant_id, id=agent_id, slug="guide", name="Guide"))
+    store.at(NOW)
+    old = entry(tenant_id, user_id, agent_id=agent_id, occurred_at=NOW - timedelta(days=5), cost=None, outcome="model_failed")
+    await write(store, tenant_id, old)
+    await write(store, other_tenant_id, entry(other_tenant_id, new_id(), cost=999_999))
+    await rebuild(store)
+    await write(store, tenant_id, entry(tenant_id, user_id, agent_id=agent_id), entry(tenant_id, user_id, cost_currency="EUR"))
+    reports, first, today = ReportService(store), NOW.date() - timedelta(days=6), NOW.date()
+    days = await reports.usage(tenant_id, "day", first, today)
+    assert [(row.key, row.currency, row.calls, row.cost, row.errors, row.unknown_cost) for row in days] == [
+        ((today - timedelta(days=5)).isoformat(), "USD", 1, 0, 1, 1),
+        (today.isoformat(), "EUR", 1, 1_000, 0, 0),
+        (today.isoformat(), "USD", 1, 1_000, 0, 0),
+    ]
+    await rebuild(store)  # nothing is counted twice once it is rolled up
+    assert await reports.usage(tenant_id, "day", first, today) == days
+    assert {(row.label, row.currency, row.calls) for row in await reports.usage(tenant_id, "user", first, today)} == {
+        ("a@example.test", "USD", 2),
+        ("a@example.test", "EUR", 1),
+    }
+    assert {(row.label, row.calls) for row in await reports.usage(tenant_id, "agent", first, today)} == {("guide", 2), ("", 1)}
+    for by in ("version", "plan", "channel", "model"):
+        assert sum(row.calls for row in await reports.usage(tenant_id, by, first, today)) == 3
+    assert len(await reports.top(tenant_id, "day", first, today, limit=1)) == 1
+    assert [row.cost for row in await reports.usage(other_tenant_id, "day", first, today)] == [999_999]
+
+
+async def test_revenue_and_margin_stand_beside_each_other_by_currency(
+    store: Store, tenant_id: UUID, other_tenant_id: UUID
+) -> None:
+    store.at(NOW)
+    user_id, plan_id, version_id = new_id(), new_id(), new_id()
+    async with store.transaction(tenant_id) as conn:
+        await conn.execute(users.insert().values(tenant_id=tenant_id, id=user_id, email="a@example.test"))
+        await conn.execute(plans.insert().values(tenant_id=tenant_id, id=plan_id, slug="pro", name="Pro"))
+        values = {
+            "tenant_id": tenant_id,
+            "id": version_id,
+            "plan_id": plan_id,
+            "number": 1,
+            "price_minor": 1900,
+            "currency": "USD",
+        }
+        await conn.execute(plan_versions.insert().values(**values))
+        for currency, state, amount in (
+            ("USD", "paid", 1900),
+            ("EUR", "paid", 500),
+            ("USD", "refunded", 77),
+            ("USD", "pending", 88),
+        ):
+            own = {
+                "tenant_id": tenant_id,
+                "id": new_id(),
+                "user_id": user_id,
+                "plan_version_id": version_id,
+                "provider": "manual",
+            }
+            paid = {"amount_minor": amount, "currency": currency, "state": state, "paid_at": NOW}
+            await conn.execute(orders.insert().values(**own, **paid))
+    await write(store, tenant_id, entry(tenant_id, user_id, plan_version_id=version_id, cost=400_000_000))
+    await rebuild(store)
+    reports, today = ReportService(store), NOW.date()
+    assert [
+        (row.label, row.currency, row.orders, row.revenue) for row in await reports.revenue(tenant_id, "plan", today, today)
+    ] == [
+        ("pro", "EUR", 1, 500),
+        ("pro", "USD", 1, 1900),
+    ]
+    for by, label in (("plan", "pro"), ("day", today.isoformat()), ("user", "a@example.test")):
+        assert [(row.label, row.currency, row.margin) for row in await reports.margin(tenant_id, by, today, today)] == [
+            (label, "EUR", 5_000_000_000),
+            (label, "USD", 18_600_000_000),
+        ]
+    assert await reports.revenue(other_tenant_id, "day", today, today) == []
+    assert await reports.margin(other_tenant_id, "day", today, today) == []
+    everywhere = {(row.key, row.currency): row.margin for row in await reports.margin_by_tenant(today, today)}
+    assert everywhere[(str(tenant_id), "USD")] == 18_600_000_000
+    assert everywhere[(str(tenant_id), "EUR")] == 5_000_000_000
+
+
+def test_a_margin_with_an_unknown_price_says_so_and_yen_have_no_decimals() -> None:
+    earned = [RevenueRow("d", "d", "JPY", 1, 300)]
+    spent = [UsageRow("d", "d", "JPY", 1, 0, 0, 0, 100_000_000_000, 1, 0)]
+    assert margins(earned, spent) == [MarginRow("d", "d", "JPY", 300 * 10**9, 100 * 10**9, 200 * 10**9, False)]
+
+
+@pytest.mark.parametrize("label", ['=HYPERLINK("http://evil")', "+1", "-1", "@x", "\t=1", "\r=1"])
+def test_no_cell_of_a_csv_is_a_formula(label: str) -> None:
+    rows = list(csv.reader(io.StringIO(to_csv([RevenueRow("k", label, "EUR", 1, -5)]), newline="")))
+    assert rows[0] == ["key", "label", "currency", "orders", "revenue"]
+    assert rows[1] == ["k", "'" + label, "EUR", "1", "-5"]
+    assert to_csv([]) == ""
+
+
+async def test_what_cannot_be_asked_is_refused(store: Store, tenant_id: UUID) -> None:
+    reports, day = ReportService(store), date(2026, 1, 1)
+    for by, first, last in (
+        ("password", day, day),
+        ("day", day, day - timedelta(days=1)),
+        ("day", day, day + timedelta(days=800)),
+    ):
+        with pytest.raises(InvalidInput):
+            await reports.usage(tenant_id, by, first, last)
+    async with store.transaction(tenant_id) as conn:
+        assert (await conn.execute(select(func.count()).select_from(usage_daily))).scalar() == 0
