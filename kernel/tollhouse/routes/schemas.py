@@ -15,7 +15,7 @@ def _example(**values: Any) -> ConfigDict:
 
 
 class Register(Input):
-    model_config = _example(email="ada@example.com", password="a long enough secret", name="Ada")
+    model_config = _example(email="ada@example.com", password="a long enough secret", name="Ada")  # noqa: S106 - an example
     email: str = Field(max_length=320)
     password: str = Field(max_length=1024)
     name: str = Field("", max_length=200)
@@ -23,7 +23,7 @@ class Register(Input):
 
 
 class Login(Input):
-    model_config = _example(email="ada@example.com", password="a long enough secret")
+    model_config = _example(email="ada@example.com", password="a long enough secret")  # noqa: S106 - an example
     email: str = Field(max_length=320)
     password: str = Field(max_length=1024)
 

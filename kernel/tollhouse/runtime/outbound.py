@@ -49,8 +49,8 @@ class Outbound:
         max_bytes: int = MAX_FILE,
         timeout: float = TOTAL_TIMEOUT,
     ) -> None:
-        """``also`` (addresses that are permitted beside the public ones, such as a test's own server), ``ports`` and ``resolve``
-        are for tests; nothing in a configuration reaches them."""
+        """``also`` (addresses permitted beside the public ones: a test's own server), ``ports`` and ``resolve`` are for tests;
+        nothing in a configuration reaches them."""
         self._also = also
         self._ports = ports
         self._resolve = resolve or _system_resolve

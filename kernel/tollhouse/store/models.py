@@ -42,6 +42,10 @@ outbox = tenant_table(
     when("next_at", now=True),
     when("handled_at"),
     Index("ix_outbox_waiting", "next_at", postgresql_where=text("state = 'new'")),
+    # What is to be delivered to one chat, in its order.
+    Index(
+        "ix_outbox_order", "tenant_id", "subscriber", "key", "id", postgresql_where=text("state = 'new' and kind = 'delivery'")
+    ),
     CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
     app="riu",
     operator="ru",

@@ -10,11 +10,12 @@ from tollhouse.plugin.content import Reply, part_from_json, part_to_json
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnResult
+from tollhouse.store.events import clean
 
 
 def reply_json(reply: Reply) -> str:
-    """A reply as it is stored."""
-    return json.dumps({"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish})
+    """A reply as it is stored. NUL, which JSON columns refuse, is left out: a model may say anything."""
+    return json.dumps(clean({"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish}))
 
 
 def usage_json(usage: TokenUsage) -> str:

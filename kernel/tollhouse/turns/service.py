@@ -15,6 +15,7 @@ import asyncpg
 
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Decision
+from tollhouse.plugin.content import Text
 from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnRequest, TurnResult
@@ -182,6 +183,9 @@ async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
 def _check(request: TurnRequest) -> None:
     if not request.parts:
         raise InvalidInput("Say something: the message has no parts.", field="parts")
+    for place, part in enumerate(request.parts):
+        if isinstance(part, Text) and "\0" in part.text:
+            raise InvalidInput("The text holds a NUL character, which cannot be stored.", field=f"parts.{place}.text")
     if request.external_id is not None and not 0 < len(request.external_id) <= MAX_EXTERNAL_ID:
         raise InvalidInput(f"An idempotency key has 1 to {MAX_EXTERNAL_ID} characters.", field="external_id")
 

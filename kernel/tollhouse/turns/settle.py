@@ -14,6 +14,7 @@ from tollhouse.conversations.repository import title_of
 from tollhouse.plugin.content import Reply, part_to_json
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.events import clean
 from tollhouse.store.ids import new_id
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
@@ -103,7 +104,7 @@ class Settlement:
                 "message": new_id(),
                 "conversation": ended.admitted.conversation_id,
                 "title": title_of(ended.admitted.ask.parts),
-                "parts": json.dumps([part_to_json(part) for part in ended.reply.parts]),
+                "parts": json.dumps(clean([part_to_json(part) for part in ended.reply.parts])),
             }
         if told:
             params |= {

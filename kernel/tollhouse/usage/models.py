@@ -123,6 +123,7 @@ usage_daily = tenant_table(
     uuid("plan_version_id", null=True),
     txt("channel", default=""),
     txt("model", default=""),
+    txt("cost_currency", default="USD"),
     big("calls", default=0),
     big("errors", default=0),
     big("input_tokens", default=0),

@@ -43,6 +43,11 @@ PRUNE_COUNTERS = text(
     """DELETE FROM counters WHERE "window" IN ('minute', 'hour') AND window_end < now() - interval '2 days' AND held = 0"""
 )
 
+PRUNE_CREDENTIALS = (
+    text("DELETE FROM sessions WHERE tenant_id = :tenant AND least(expires_at, revoked_at) < now() - interval '90 days'"),
+    text("DELETE FROM one_time_tokens WHERE tenant_id = :tenant AND least(expires_at, used_at) < now() - interval '90 days'"),
+)
+
 
 class Background:
     """Intake, relay and jobs of one process."""
@@ -110,9 +115,14 @@ class Background:
         ]
 
     async def prune(self) -> None:
-        """Forget counters of short windows that nothing can be charged to any more."""
+        """Forget counters of short windows that nothing can be charged to any more, and credentials long past their time."""
         async with self.container.store.operator() as conn:
             await conn.execute(PRUNE_COUNTERS)
+            ids = (await conn.execute(select(tenants.c.id))).scalars().all()
+        for tenant_id in ids:
+            async with self.container.store.transaction(tenant_id) as conn:
+                for statement in PRUNE_CREDENTIALS:
+                    await conn.execute(statement, {"tenant": tenant_id})
 
     async def verify_ledgers(self) -> None:
         """Recompute every ledger; a difference is an alarm of its tenant."""

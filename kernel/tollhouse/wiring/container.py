@@ -60,6 +60,7 @@ from tollhouse.tenants.directory import TenantDirectory
 from tollhouse.tenants.service import TenantService
 from tollhouse.turns.admit import Admission
 from tollhouse.turns.catalog import AgentCatalog
+from tollhouse.turns.forget import forget_replies, forget_replies_of_user
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.ports import CatalogPort, TurnsPort, UsagePort
 from tollhouse.turns.service import TurnService
@@ -165,7 +166,9 @@ def build(
         keys=KeyService(store, authenticator),
         links=OneTimeLinks(store),
         users=users,
-        accounts=AccountService(store, users, passwords, authenticator, start_default, erases=(delete_of_user,)),
+        accounts=AccountService(
+            store, users, passwords, authenticator, start_default, erases=(delete_of_user, forget_replies_of_user)
+        ),
         contexts=contexts,
         connections=connections,
         agents=agents,
@@ -176,7 +179,7 @@ def build(
         policy=policy,
         turns=turns,
         catalog=AgentCatalog(agents, policy),
-        conversations=ConversationService(store, blobs),
+        conversations=ConversationService(store, blobs, forget=forget_replies),
         files=files,
         reports=ReportService(store),
         queues=QueueService(store),

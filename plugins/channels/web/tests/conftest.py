@@ -167,3 +167,10 @@ def bob(gateway: FakeGateway) -> Iterator[Browser]:
     gateway.tokens["bob"] = gateway.world.principal("bob@example.com")
     with Browser(gateway.app(), cookies={COOKIE: "bob"}) as client:
         yield client
+
+
+@pytest.fixture
+def browser_at(gateway: FakeGateway) -> Callable[[str], Browser]:
+    """Somebody who is signed in, at a tenant that lives under a path."""
+    gateway.tokens["ada"] = gateway.world.principal()
+    return lambda root_path: Browser(gateway.app(root_path), cookies={COOKIE: "ada"})

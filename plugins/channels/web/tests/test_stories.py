@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tollhouse.plugin import Decision
+from dataclasses import replace
+
+from tollhouse.plugin import Decision, Subscriptions
 from tollhouse.testing.world import PASSWORD
 
 
@@ -100,7 +102,7 @@ def test_rename_and_delete(ada) -> None:
 
 
 def test_agents_say_why_and_what_would_help(ada, gateway) -> None:
-    gateway.world.plans["free"] = _without_expert(gateway.world.plans["free"])
+    gateway.world.plans["free"] = replace(gateway.world.plans["free"], agents=["helper"], current=True)
     page = ada.get("/agents").text
     assert "/chat/new?agent=helper" in page
     assert "/chat/new?agent=expert" not in page
@@ -146,7 +148,7 @@ def test_account_and_keys(ada, gateway) -> None:
 def test_cancel_and_resume(ada, gateway) -> None:
     ada.post("/subscribe/pro", data={})
     (order,) = gateway.world.orders
-    gateway.ports(gateway.world.principal())(_subscriptions()).pay(order)
+    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
     usage = ada.get("/usage").text
     assert "Active" in usage
     assert "Renews" in usage
@@ -156,15 +158,3 @@ def test_cancel_and_resume(ada, gateway) -> None:
     assert "Your plan will not renew." in ended
     assert "Keep my plan" in ended
     assert "Your plan renews again." in ada.post(f"/subscriptions/{subscription}/resume").text
-
-
-def _subscriptions():
-    from tollhouse.plugin import Subscriptions
-
-    return Subscriptions
-
-
-def _without_expert(plan):
-    from dataclasses import replace
-
-    return replace(plan, agents=["helper"], current=True)

@@ -202,7 +202,7 @@ def upgrade() -> None:
         sa.Column("next_timezone_from", sa.DateTime(timezone=True), nullable=True),
         sa.Column("currency", sa.Text(), server_default=sa.text("'EUR'"), nullable=False),
         sa.Column("language", sa.Text(), server_default=sa.text("'en'"), nullable=False),
-        sa.Column("hosts", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("hosts", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("daily_cost_cap", sa.BigInteger(), nullable=True),
         sa.Column("settings", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False),
@@ -310,6 +310,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_outbox_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_outbox")),
     )
+    op.create_index(
+        "ix_outbox_order",
+        "outbox",
+        ["tenant_id", "subscriber", "key", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'new' and kind = 'delivery'"),
+    )
     op.create_index("ix_outbox_waiting", "outbox", ["next_at"], unique=False, postgresql_where=sa.text("state = 'new'"))
     op.create_table(
         "plans",
@@ -340,6 +347,7 @@ def upgrade() -> None:
         sa.Column("plan_version_id", sa.UUID(), nullable=True),
         sa.Column("channel", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("model", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("cost_currency", sa.Text(), server_default=sa.text("'USD'"), nullable=False),
         sa.Column("calls", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("errors", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("input_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -925,6 +933,8 @@ def upgrade() -> None:
     # Many statements in one text: only the driver itself takes that.
     op.get_bind().connection.driver_connection.execute(SchemaManager.get_schema())
     op.execute(DEFER_JOB)
+    # The queue looks for the next job of each lock; without this a long queue behind busy locks makes every look slow.
+    op.execute("CREATE INDEX ix_jobs_by_lock ON procrastinate_jobs (lock, priority DESC, id) WHERE status IN ('todo', 'doing')")
     op.execute(JOB_RIGHTS)
     op.execute(
         "REVOKE EXECUTE ON FUNCTION ensure_entry_partitions(int), defer_job(text, text, text, jsonb, timestamptz) FROM PUBLIC"

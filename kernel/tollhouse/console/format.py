@@ -1,0 +1,144 @@
+"""How the console writes money, numbers and times: the one place."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from tollhouse.plugin.payments import Money
+from tollhouse.tenants.money import EXPONENTS, SIGNS
+
+NANO: Final = 9
+INTERVALS: Final = {"month": "a month", "year": "a year", "week": "a week", "once": "once"}
+TONES: Final = {
+    **dict.fromkeys(("active", "published", "paid", "done", "ok"), "ok"),
+    **dict.fromkeys(("past_due", "pending", "new", "running", "invited"), "warn"),
+    **dict.fromkeys(("quarantined", "blocked", "suspended", "failed", "refunded"), "bad"),
+    **dict.fromkeys(("draft", "canceled"), "info"),
+}
+WORDS: Final = {"past_due": "past due", "llm": "models", "auth": "sign-in", "period": "billing period"}
+
+
+def exponent(currency: str) -> int:
+    """Digits after the point; 2 for a currency that is not known any more."""
+    return EXPONENTS.get(currency, 2)
+
+
+def decimal(units: int | None, places: int) -> str:
+    """Smallest units as a plain number for a field: 1950 with 2 places is ``19.50``; trailing zeros beyond it go."""
+    if units is None:
+        return ""
+    text = f"{Decimal(units).scaleb(-places):f}"
+    if places <= 3 or "." not in text:
+        return text
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
+
+
+def money(amount: Money | int, currency: str = "") -> str:
+    """``€9.99``, ``¥500``, ``12.345 KWD``."""
+    minor, code = (amount.minor, amount.currency) if isinstance(amount, Money) else (amount, currency)
+    return _signed(Decimal(minor).scaleb(-exponent(code)), code, exponent(code))
+
+
+def price(amount: Money | int, interval: str, currency: str = "") -> str:
+    """``€19.00 a month``, ``free``."""
+    minor = amount.minor if isinstance(amount, Money) else amount
+    return "Free" if not minor else f"{money(amount, currency)} {INTERVALS.get(interval, interval)}"
+
+
+def cost(nano: int | None, currency: str = "USD") -> str:
+    """Nano-units: two digits after the point, or as many (at most six) as it takes to see something."""
+    if nano is None:
+        return "unknown"
+    value = Decimal(nano).scaleb(-NANO)
+    places = 2 if not value or abs(value) >= Decimal("0.1") else 4 if abs(value) >= Decimal("0.001") else 6
+    return _signed(value, currency, places)
+
+
+def short_cost(nano: int, currency: str = "USD") -> str:
+    """The same for a figure: ``$12.4k`` from ten thousand on."""
+    value = Decimal(nano).scaleb(-NANO)
+    if abs(value) < 10_000:
+        return _signed(value, currency, 2)
+    return _with_sign(short(int(value)), currency)
+
+
+def _signed(value: Decimal, currency: str, places: int) -> str:
+    text = _with_sign(f"{abs(value):,.{places}f}", currency)
+    return f"−{text}" if value < 0 else text
+
+
+def _with_sign(text: str, currency: str) -> str:
+    sign = SIGNS.get(currency)
+    return f"{sign}{text}" if sign else f"{text} {currency}"
+
+
+def number(value: int | None) -> str:
+    """``1,204``; a dash for what is not known."""
+    return "–" if value is None else f"{value:,}"
+
+
+def short(value: int) -> str:
+    """``1,204`` up to 9,999, then ``12.4k``, ``3.1M``."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(value) >= size and abs(value) >= 10_000:
+            return f"{value / size:.1f}".removesuffix(".0") + letter
+    return f"{value:,}"
+
+
+def share(basis_points: int) -> str:
+    """Basis points as per cent: ``100 %``, ``12.5 %``."""
+    return f"{basis_points / 100:g} %"
+
+
+def moment(value: datetime | str | None, zone: str = "UTC", mode: str = "relative") -> Markup | str:
+    """A ``<time>``: exact in the tenant's zone as it stands, relative or in the reader's zone once the script has run."""
+    if not value:
+        return "–"
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    local = at.astimezone(ZoneInfo(zone))
+    data = Markup("data-relative") if mode == "relative" else Markup("data-local")
+    text = f"{local.day} {local:%b %Y, %H:%M} {local:%Z}"
+    return Markup('<time datetime="{}" {}>{}</time>').format(at.isoformat(), data, text)
+
+
+def day(value: date | str) -> str:
+    """``23 Nov``."""
+    found = date.fromisoformat(value) if isinstance(value, str) else value
+    return f"{found.day} {found:%b}"
+
+
+def tone(status: str) -> str:
+    """The tone of a status's badge."""
+    return TONES.get(status, "")
+
+
+def word(name: Any) -> str:
+    """A name of the schema in words: ``past_due`` is past due."""
+    return WORDS.get(str(name), str(name).replace("_", " "))
+
+
+def titled(name: Any) -> str:
+    """The same as the beginning of a sentence."""
+    text = word(name)
+    return text[:1].upper() + text[1:]
+
+
+FILTERS: Final = {
+    "money": money,
+    "price": price,
+    "cost": cost,
+    "short_cost": short_cost,
+    "number": number,
+    "short": short,
+    "share": share,
+    "day": day,
+    "tone": tone,
+    "word": word,
+    "titled": titled,
+}

@@ -1,0 +1,175 @@
+"""Forms: what was typed, what is wrong with it, and the way from one to the other. What was typed is never lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+
+from tollhouse.plugin.errors import InvalidInput, TollhouseError
+from tollhouse.store.ids import parse_id
+
+NOT_KEPT: Final = frozenset({"password"})
+"""What is typed again after an error: it is never written into a page."""
+
+
+class Form:
+    """The values of a form by name, as text, and its errors by name. A fresh one holds what is stored."""
+
+    def __init__(self, values: Mapping[str, Iterable[str]] | None = None) -> None:
+        self._values = {name: [_plain(one) for one in many] for name, many in (values or {}).items()}
+        self.errors: dict[str, str] = {}
+        self.problems: list[str] = []
+        self.status = 200
+
+    @classmethod
+    def of(cls, **values: Any) -> Form:
+        """A form that shows these values; a list is a field with several."""
+        return cls().fill(values)
+
+    @classmethod
+    async def sent(cls, request: Request) -> Form:
+        """The form of a request; files are not taken."""
+        data = await request.form()
+        values: dict[str, list[str]] = {}
+        for name, value in data.multi_items():
+            if isinstance(value, str):
+                values.setdefault(name, []).append(value)
+        return cls(values)
+
+    def fill(self, values: Mapping[str, Any]) -> Form:
+        """Show these values."""
+        for name, value in values.items():
+            many = value if isinstance(value, list | tuple | set | frozenset) else [value]
+            self._values[name] = ["" if one is None else str(one) for one in many]
+        return self
+
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value as it was typed."""
+        found = self._values.get(name)
+        return found[0] if found else default
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a field with several, without blank ones."""
+        return [one for one in self._values.get(name, []) if one]
+
+    def has(self, name: str, value: str | None = None) -> bool:
+        """Whether a box is checked (or one of several)."""
+        found = self.all(name)
+        return bool(found) if value is None else value in found
+
+    def text(self, name: str) -> str:
+        """The value, trimmed."""
+        return self.get(name).strip()
+
+    def optional(self, name: str) -> str | None:
+        """The value, or None if it is blank."""
+        return self.text(name) or None
+
+    def integer(self, name: str) -> int | None:
+        """A whole number; None if it is blank, or wrong (and then an error)."""
+        text = self.text(name).replace(",", "").replace(" ", "")
+        if not text:
+            return None
+        if not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 19:
+            self.refuse(name, "Write a whole number, as 200")
+            return None
+        return int(text)
+
+    def number(self, name: str) -> float | int | None:
+        """A number; None if it is blank, or wrong (and then an error)."""
+        value = self._decimal(name)
+        return None if value is None else int(value) if value == value.to_integral_value() else float(value)
+
+    def amount(self, name: str, exponent: int) -> int | None:
+        """A decimal amount in its smallest units, ``10 ** -exponent``; None if it is blank, or wrong (and then an error)."""
+        value = self._decimal(name)
+        if value is None:
+            return None
+        scaled = value.scaleb(exponent)
+        if scaled != scaled.to_integral_value() or not -(10**18) <= scaled <= 10**18:
+            self.refuse(name, f"At most {exponent} digits after the point" if exponent else "Write a whole number, as 19")
+            return None
+        return int(scaled)
+
+    def _decimal(self, name: str) -> Decimal | None:
+        text = self.text(name).replace(" ", "")
+        if not text:
+            return None
+        try:
+            value = Decimal(text.replace(",", ".") if "." not in text else text.replace(",", ""))
+        except InvalidOperation:
+            value = Decimal("NaN")
+        if not value.is_finite() or abs(value.adjusted()) > 30:
+            self.refuse(name, "Write a number, as 19 or 19.50")
+            return None
+        return value
+
+    def id(self, name: str) -> UUID | None:
+        """The id that was chosen; None if it is blank, or wrong (and then an error)."""
+        if not self.text(name):
+            return None
+        found = parse_id(self.text(name))
+        if found is None:
+            self.refuse(name, "Choose one of the list")
+        return found
+
+    def json(self, name: str) -> Any:
+        """A JSON value; None if it is blank, or wrong (and then an error)."""
+        if not self.text(name):
+            return None
+        try:
+            return json.loads(self.text(name))
+        except (ValueError, RecursionError) as error:
+            self.refuse(name, f"This is not JSON: {error}")
+            return None
+
+    # -- errors ---------------------------------------------------------------------------------------------------------
+
+    def refuse(self, name: str, detail: str) -> None:
+        """Say what is wrong with a field; the first word counts."""
+        self.errors.setdefault(name, detail)
+
+    def check(self) -> None:
+        """
+        Raises:
+            InvalidInput: a field could not be read; the form knows which.
+        """
+        if self.errors:
+            raise InvalidInput()
+
+    def failed(self, error: TollhouseError, *, inside: str = "", names: Mapping[str, str] | None = None) -> Form:
+        """Put a service's refusal beside the fields. ``inside``: where its pointers begin; ``names``: what differs here."""
+        self.status = error.http_status
+        found = error.errors if isinstance(error, InvalidInput) else ()
+        for one in found:
+            name = field_name(one.pointer, inside)
+            self.refuse((names or {}).get(name, name), _sentence(one.detail))
+        if not found and not self.errors:
+            self.problems.append(_sentence(error.detail))
+        for name in NOT_KEPT:
+            self._values.pop(name, None)
+        return self
+
+
+def field_name(pointer: str, inside: str = "") -> str:
+    """The name of the field that a JSON pointer means: ``#/spec/primary/model`` inside ``spec`` is ``primary.model``."""
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.removeprefix("#/").split("/")]
+    if inside and parts[0] == inside:
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _plain(text: str) -> str:
+    """Browsers send CRLF from a textarea."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")

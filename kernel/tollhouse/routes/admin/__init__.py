@@ -1,0 +1,33 @@
+"""``/api/v1/admin``: what staff and operators do, over the services. Thin: a permission, a call, a shape."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tollhouse.plugin.mounts import Mount
+from tollhouse.routes.admin import (
+    agents,
+    alarms,
+    audit,
+    connections,
+    explain,
+    orders,
+    plans,
+    prices,
+    reports,
+    subscriptions,
+    tenants,
+    users,
+    versions,
+)
+from tollhouse.routes.admin.services import AdminServices
+
+FILES = (tenants, agents, versions, plans, users, subscriptions, orders, connections, prices, reports, explain, audit, alarms)
+
+
+def admin_mount(services: AdminServices) -> Mount:
+    """The routes. Nothing here is public."""
+    router = APIRouter()
+    for module in FILES:
+        router.include_router(module.routes(services))
+    return Mount("/api/v1/admin", router)

@@ -1,0 +1,45 @@
+"""``/api/v1/admin/audit``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from tollhouse.routes.admin.access import staff
+from tollhouse.routes.admin.services import AdminServices
+from tollhouse.routes.common import Cursor, Items, Limit, View, items
+
+
+class EntryView(View):
+    id: UUID
+    at: datetime
+    actor_kind: str
+    actor_id: UUID | None
+    action: str
+    target_kind: str
+    target_id: str
+    data: dict[str, Any]
+    address: str
+
+
+def routes(services: AdminServices) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["admin: audit"])
+
+    @router.get("/audit", response_model=Items[EntryView])
+    async def list_audit(
+        request: Request,
+        action: Annotated[str | None, Query(max_length=100)] = None,
+        target: Annotated[str | None, Query(max_length=100)] = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Who did what, newest first."""
+        caller = staff(request, "manage")
+        page = await services.audit.list(caller.tenant.id, action=action, target=target, cursor=cursor, limit=limit)
+        return items(page.items, page.next_cursor)
+
+    return router

@@ -1,0 +1,145 @@
+"""``/api/v1/admin/tenants``: the operator's; and ``/api/v1/admin/tenant``: one's own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+from tollhouse.accounts.service import new_owner_link
+from tollhouse.routes.admin.access import operator, staff
+from tollhouse.routes.admin.services import AdminServices
+from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.tenants.service import UNSET, TenantChanges
+from tollhouse.tenants.values import Brand, Tenant
+
+
+class TenantView(View):
+    id: UUID
+    slug: str
+    name: str
+    status: str
+    timezone: str
+    next_timezone: str | None
+    currency: str
+    language: str
+    hosts: list[str]
+    daily_cost_cap: int | None = Field(description="Nano-units of model cost for a local day; null: none.")
+    brand: Brand
+    created_at: datetime
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> TenantView:
+        """From the service's tenant."""
+        names = [name for name in cls.model_fields if name != "brand"]
+        return cls(**{name: getattr(tenant, name) for name in names}, brand=tenant.settings.brand)
+
+
+class CreatedTenant(TenantView):
+    """``owner_token``: makes the first owner; shown this once."""
+
+    owner_token: str
+
+
+class CreateTenant(Input):
+    slug: str = Field(max_length=60)
+    name: str = Field(max_length=200)
+    currency: str = Field("EUR", max_length=10)
+    timezone: str = Field("UTC", max_length=60)
+    language: str = Field("en", max_length=35)
+    hosts: list[str] = Field(default_factory=list, max_length=20)
+
+
+class ChangeTenant(Input):
+    name: str | None = Field(None, max_length=200)
+    timezone: str | None = Field(None, max_length=60)
+    currency: str | None = Field(None, max_length=10)
+    language: str | None = Field(None, max_length=35)
+    daily_cost_cap: int | None = Field(None, ge=0, le=10**18)
+    brand: Brand | None = None
+
+
+class OperatorChangeTenant(ChangeTenant):
+    hosts: list[str] | None = Field(None, max_length=20)
+
+
+class Reason(Input):
+    reason: str = Field("", max_length=500)
+
+
+def routes(services: AdminServices) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["admin: tenants"])
+    tenants = services.tenants
+
+    @router.get("/tenants", response_model=Items[TenantView])
+    async def list_tenants(
+        request: Request,
+        search: Annotated[str, Query(max_length=120)] = "",
+        status: str | None = None,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Every tenant, newest first."""
+        operator(request)
+        page = await tenants.list(search=search, status=status, cursor=cursor, limit=limit)
+        return items([TenantView.of(tenant) for tenant in page.items], page.next_cursor)
+
+    @router.post("/tenants", status_code=201, response_model=CreatedTenant)
+    async def create_tenant(request: Request, body: CreateTenant) -> CreatedTenant:
+        """A new tenant, with the one-time token that makes its owner."""
+        caller = operator(request)
+        tokens: list[str] = []
+
+        async def fill(conn: Any, tenant: Tenant) -> None:
+            tokens.append(await new_owner_link(conn, tenant.id))
+
+        values = body.model_dump()
+        made = await tenants.create(values.pop("slug"), values.pop("name"), actor=caller.actor, fill=fill, **values)
+        return CreatedTenant(**TenantView.of(made).model_dump(), owner_token=tokens[0])
+
+    @router.get("/tenants/{tenant_id}", response_model=TenantView)
+    async def get_tenant(request: Request, tenant_id: str) -> TenantView:
+        """One tenant."""
+        operator(request)
+        return TenantView.of(await tenants.get(known_id(tenant_id)))
+
+    @router.patch("/tenants/{tenant_id}", response_model=TenantView)
+    async def change_tenant(request: Request, tenant_id: str, body: OperatorChangeTenant) -> TenantView:
+        """Change a tenant, its host names too."""
+        caller = operator(request)
+        return TenantView.of(await tenants.update(known_id(tenant_id), _changes(body), actor=caller.actor))
+
+    @router.post("/tenants/{tenant_id}/suspend", response_model=TenantView)
+    async def suspend_tenant(request: Request, tenant_id: str, body: Reason) -> TenantView:
+        """Stop it; nothing is lost."""
+        caller = operator(request)
+        return TenantView.of(await tenants.suspend(known_id(tenant_id), actor=caller.actor, reason=body.reason))
+
+    @router.post("/tenants/{tenant_id}/resume", response_model=TenantView)
+    async def resume_tenant(request: Request, tenant_id: str) -> TenantView:
+        """Let it go on."""
+        caller = operator(request)
+        return TenantView.of(await tenants.resume(known_id(tenant_id), actor=caller.actor))
+
+    @router.get("/tenant", response_model=TenantView)
+    async def own_tenant(request: Request) -> TenantView:
+        """One's own tenant."""
+        return TenantView.of(await tenants.get(staff(request, "view").tenant.id))
+
+    @router.patch("/tenant", response_model=TenantView)
+    async def change_own_tenant(request: Request, body: ChangeTenant) -> TenantView:
+        """Change one's own tenant. Host names are the operator's to give."""
+        caller = staff(request, "manage")
+        return TenantView.of(await tenants.update(caller.tenant.id, _changes(body), actor=caller.actor))
+
+    return router
+
+
+def _changes(body: ChangeTenant) -> TenantChanges:
+    given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    given.setdefault("daily_cost_cap", UNSET)
+    return TenantChanges(**given)

@@ -1,0 +1,140 @@
+"""``/api/v1/admin/users``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+
+from tollhouse.routes import schemas as s
+from tollhouse.routes.admin.access import staff
+from tollhouse.routes.admin.services import AdminServices
+from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+
+
+class UserView(View):
+    id: UUID
+    email: str | None
+    email_verified: bool
+    name: str
+    language: str | None
+    status: str
+    role: str | None
+    operator: bool
+    created_at: datetime
+    last_seen_at: datetime | None
+
+
+class SetRole(Input):
+    role: str | None = Field(description="owner, admin, support, analyst; null for a customer.", max_length=20)
+
+
+class Invite(Input):
+    email: str = Field(max_length=320)
+    role: str | None = Field(None, max_length=20)
+    name: str = Field("", max_length=200)
+
+
+class Invited(View):
+    """``token``: the one-time invitation, shown this once."""
+
+    user: UserView
+    token: str
+
+
+class AssignPlan(Input):
+    plan: str = Field(max_length=100, description="Short name or id.")
+    periods: int | None = Field(None, ge=1, le=120, description="How many; null: without an end.")
+
+
+def routes(services: AdminServices) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/users", tags=["admin: users"])
+    users, accounts = services.users, services.accounts
+
+    @router.get("", response_model=Items[UserView])
+    async def list_users(
+        request: Request,
+        search: Annotated[str, Query(max_length=200)] = "",
+        role: str | None = None,
+        staff_only: bool = False,
+        cursor: Cursor = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Users, newest first."""
+        tenant_id = staff(request, "view").tenant.id
+        page = await users.list(tenant_id, search=search, role=role, staff=staff_only, cursor=cursor, limit=limit)
+        return items(page.items, page.next_cursor)
+
+    @router.post("", status_code=201, response_model=Invited)
+    async def invite_user(request: Request, body: Invite) -> Any:
+        """Invite somebody; they choose their own password."""
+        caller = staff(request, "manage")
+        user, token = await accounts.invite(
+            caller.tenant.id, body.email, body.role, by=caller.user, actor=caller.actor, name=body.name
+        )
+        return Invited(user=UserView.model_validate(user), token=token)
+
+    @router.get("/{user_id}", response_model=UserView)
+    async def get_user(request: Request, user_id: str) -> Any:
+        """One user."""
+        return await users.get(staff(request, "view").tenant.id, known_id(user_id))
+
+    @router.put("/{user_id}/role", response_model=UserView)
+    async def set_role(request: Request, user_id: str, body: SetRole) -> Any:
+        """Make somebody staff, or a customer again."""
+        caller = staff(request, "manage")
+        return await users.set_role(caller.tenant.id, known_id(user_id), body.role, by=caller.user, actor=caller.actor)
+
+    @router.post("/{user_id}/block", response_model=UserView)
+    async def block_user(request: Request, user_id: str) -> Any:
+        """Shut out: sessions and keys end at once."""
+        caller = staff(request, "help")
+        return await users.block(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    @router.post("/{user_id}/unblock", response_model=UserView)
+    async def unblock_user(request: Request, user_id: str) -> Any:
+        """Let in again."""
+        caller = staff(request, "help")
+        return await users.unblock(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    @router.post("/{user_id}/end-sessions")
+    async def end_sessions(request: Request, user_id: str) -> dict[str, int]:
+        """Sign them out everywhere."""
+        caller = staff(request, "help")
+        user = await users.get(caller.tenant.id, known_id(user_id))
+        return {"ended": await services.sessions.end_all_for_user(caller.tenant.id, user.id, actor=caller.actor)}
+
+    @router.get("/{user_id}/api-keys", response_model=Items[s.Key])
+    async def list_user_keys(request: Request, user_id: str) -> dict[str, Any]:
+        """Their API keys."""
+        return items(await services.keys.list_of(staff(request, "view").tenant.id, known_id(user_id)))
+
+    @router.delete("/{user_id}/api-keys/{key_id}", status_code=204)
+    async def revoke_user_key(request: Request, user_id: str, key_id: str) -> None:
+        """End a key of theirs."""
+        caller = staff(request, "help")
+        await services.keys.revoke_of(caller.tenant.id, known_id(user_id), known_id(key_id), actor=caller.actor)
+
+    @router.post("/{user_id}/subscription", status_code=201, response_model=s.Subscription)
+    async def assign_plan(request: Request, user_id: str, body: AssignPlan) -> Any:
+        """Put them on a plan, without payment."""
+        caller = staff(request, "manage")
+        return await services.subscriptions.assign(caller, known_id(user_id), body.plan, periods=body.periods)
+
+    @router.get("/{user_id}/export")
+    async def export_user(request: Request, user_id: str) -> dict[str, Any]:
+        """Everything that is kept of them."""
+        caller = staff(request, "manage")
+        return await accounts.export(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    @router.delete("/{user_id}", status_code=204)
+    async def erase_user(request: Request, user_id: str) -> None:
+        """Forget them; what they used stays in the ledger, without a name."""
+        caller = staff(request, "manage")
+        await accounts.erase(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    return router

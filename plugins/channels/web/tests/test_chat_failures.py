@@ -1,0 +1,158 @@
+"""When there is no answer: the model fails, a turn is still running, a file is refused, an agent is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tollhouse.plugin import BackendTimeout, Conflict, StoredMessage, Text, TurnResult, Turns, Unavailable
+
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
+
+
+class TurnRunning(Conflict):
+    code = "turn_running"
+
+
+def failing(error: Exception) -> Any:
+    """A Turns port whose model does not answer."""
+
+    def wrap(kind: type[Any], port: Any) -> Any:
+        if kind is not Turns:
+            return port
+
+        class Failing:
+            check, get = staticmethod(port.check), staticmethod(port.get)
+
+            async def run(self, request: Any) -> Any:
+                raise error
+
+        return Failing()
+
+    return wrap
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+def test_a_model_error_is_told_in_the_chat(ada, gateway, htmx: bool) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(BackendTimeout(private="sk-secret"))
+    answer = ada.say(page.text, "Hello", htmx=htmx)
+    assert answer.status_code == 504
+    assert "The model took too long; nothing was charged" in answer.text
+    assert "Try again" in answer.text
+    assert "sk-secret" not in answer.text
+    assert ("<html" in answer.text) is not htmx
+    assert ada.hidden(answer.text, "key") != ada.hidden(page.text, "key"), "the turn is over: trying again is another one"
+
+
+@pytest.mark.parametrize("error", [TurnRunning(), Unavailable()])
+def test_what_may_have_arrived_keeps_its_key(ada, gateway, error: Exception) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(error)
+    answer = ada.say(page.text, "Hello", htmx=True)
+    assert answer.status_code in (409, 503)
+    assert ada.hidden(answer.text, "key") == ada.hidden(page.text, "key")
+    gateway.wrap = lambda kind, port: port
+    ada.say(answer.text.replace('name="key"', 'name="key"') + page.text, "Hello", htmx=True)
+    assert len(gateway.world.turns) == 1
+
+
+def test_an_upload_is_stored_shown_and_kept_after_a_failure(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(BackendTimeout())
+    kept = ada.say(page.text, "Look", files={"files": ("cat.png", PNG, "text/html")})
+    assert "cat.png" in kept.text
+    gateway.wrap = lambda kind, port: port
+    file_id = ada.hidden(kept.text, "attached")
+    data = {name: ada.hidden(kept.text, name) for name in ("agent", "conversation", "key", "attached")}
+    chat = ada.post("/chat", data={**data, "text": "Look"})
+    assert f"/files/{file_id}" in chat.text
+    (_, turn), *_ = gateway.world.external_ids.values()
+    assert [part.type for part in turn.parts] == ["text", "image"]
+
+
+def test_a_file_that_is_refused(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    answer = ada.say(page.text, "Look", files={"files": ("a.exe", b"MZ\x00\x01", "image/png")})
+    assert answer.status_code == 422
+    assert "This type of file is not supported" in answer.text
+    assert ">Look</textarea>" in answer.text
+    assert not gateway.world.turns
+
+
+def test_an_empty_message(ada, gateway) -> None:
+    answer = ada.say(ada.get("/chat/new?agent=helper").text, "  ")
+    assert answer.status_code == 422
+    assert "Write something, or attach a file." in answer.text
+    assert not gateway.world.turns
+
+
+def test_a_running_turn_is_waited_for(ada, gateway) -> None:
+    chat = ada.say(ada.get("/chat/new?agent=helper").text, "Hello")
+    conversation = chat.url.path.removeprefix("/chat/")
+    turn = _unanswered(gateway, conversation, "running")
+    page = ada.get(chat.url.path)
+    assert f"/chat/{conversation}/turns/{turn}" in page.text
+    assert "Helper is working…" in page.text
+    part = {"HX-Request": "true"}
+    assert "data-elapsed" in ada.get(f"/chat/{conversation}/turns/{turn}", headers=part).text
+    assert ada.get(f"/chat/{conversation}/turns/{turn}").url.path == chat.url.path, "without htmx the chat is loaded again"
+    owner, running = gateway.world.turns[turn]
+    gateway.world.turns[turn] = (owner, replace(running, state="failed", error={"detail": "The model is busy"}))
+    assert "The model is busy" in ada.get(f"/chat/{conversation}/turns/{turn}", headers=part).text
+    again = ada.get(chat.url.path).text
+    assert "The model is busy" in again
+    assert ">Are you there?</textarea>" in again
+
+
+def test_somebody_elses_chats_are_not_there(ada, bob, gateway) -> None:
+    chat = ada.say(ada.get("/chat/new?agent=helper").text, "My secret")
+    conversation = chat.url.path.removeprefix("/chat/")
+    (turn,) = gateway.world.turns
+    for path in ("", "/edit", f"/turns/{turn}"):
+        answer = bob.get(f"{chat.url.path}{path}", headers={"HX-Request": "true"})
+        assert answer.status_code == 404
+        assert "My secret" not in answer.text
+    assert bob.post(f"{chat.url.path}/delete").status_code == 404
+    data = {"agent": "helper", "conversation": conversation, "key": "k" * 8, "text": "Hello"}
+    assert bob.post("/chat", data=data).status_code == 404
+    assert len(gateway.world.messages[conversation]) == 2
+
+
+def test_a_chat_with_an_agent_that_is_gone_can_be_read(ada, gateway) -> None:
+    chat = ada.say(ada.get("/chat/new?agent=helper").text, "Hello")
+    del gateway.world.agents["helper"]
+    page = ada.get(chat.url.path)
+    assert "You said: Hello" in page.text
+    assert "no longer offered" in page.text
+    assert "<textarea" not in page.text
+
+
+def test_earlier_messages(ada, gateway) -> None:
+    chat = ada.say(ada.get("/chat/new?agent=helper").text, "The first")
+    conversation = chat.url.path.removeprefix("/chat/")
+    stored = gateway.world.messages[conversation]
+    stored.extend(
+        StoredMessage(gateway.world.new_id(), "user", (Text(f"message {n}"),), gateway.world.clock()) for n in range(150)
+    )
+    page = ada.get(chat.url.path).text
+    assert "Show earlier messages" in page
+    where = page.split('hx-get="')[1].split('"')[0].replace("&amp;", "&")
+    fragment = ada.get(where, headers={"HX-Request": "true"}).text
+    assert "<html" not in fragment
+    assert "<html" in ada.get(where).text
+    shown = page + fragment
+    assert all(f">message {n}<" in shown for n in range(150))
+    assert "The first" in shown
+
+
+def _unanswered(gateway: Any, conversation: str, state: Any) -> str:
+    world = gateway.world
+    owner = world.conversations[conversation][0]
+    turn = TurnResult(world.new_id(), state, "helper", "web", world.clock(), conversation)
+    world.turns[turn.id] = (owner, turn)
+    asked = StoredMessage(world.new_id(), "user", (Text("Are you there?"),), world.clock(), turn.id)
+    world.messages[conversation].append(asked)
+    return turn.id
