@@ -1,7 +1,7 @@
 """The edge: one pure ASGI callable around every route.
 
-In this order: request id, address, sizes, route, tenant, principal, rate limit, cross-site check, body; then the route; then the
-answer's headers, its metrics and its line in the log.
+In this order: request id, address, sizes, route, tenant, principal, rate limit, cross-site check, body; then the route; then
+the answer's headers, its metrics and its line in the log.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Edge:
         entry = exchange.entry
         assert entry is not None
         if entry.plain is not None:
-            scope["path_params"] = dict(found.params)
+            scope["path_params"] = found.params(entry)
             await entry.plain(scope, receive, answer.send)
             return
         if scope["method"] == "HEAD" and entry.method == "GET":

@@ -45,11 +45,28 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A path with parameters. Two that differ in the parameters' names only have the same ``shape``."""
+
+    regex: re.Pattern[str]
+    convertors: Mapping[str, Any]
+    shape: str
+    methods: dict[str, Entry]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A path that exists, with its methods."""
 
     methods: Mapping[str, Entry]
-    params: Mapping[str, Any]
+    matches: tuple[tuple[re.Match[str], _Pattern], ...] = ()
+
+    def params(self, entry: Entry) -> dict[str, Any]:
+        """The path's parameters, as the entry's own route names them."""
+        for match, pattern in self.matches:
+            if pattern.methods.get(entry.method) is entry:
+                return {name: pattern.convertors[name].convert(value) for name, value in match.groupdict().items()}
+        return {}
 
     def entry(self, method: str) -> Entry | None:
         """The entry of a method; GET answers HEAD."""
@@ -67,24 +84,21 @@ class RouteTable:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._static: dict[str, dict[str, Entry]] = {}
-        self._patterns: list[tuple[re.Pattern[str], Mapping[str, Any], dict[str, Entry]]] = []
+        self._patterns: list[_Pattern] = []
 
     def find(self, path: str) -> Found | None:
         """The routes of a path (without the tenant's prefix)."""
         static = self._static.get(path)
         if static is not None:
-            return Found(static, {})
+            return Found(static)
         merged: dict[str, Entry] = {}
-        parameters: Mapping[str, Any] = {}
-        for pattern, convertors, methods in self._patterns:
-            match = pattern.match(path)
-            if match is None:
-                continue
-            if not merged:
-                merged, parameters = methods, _converted(match, convertors)
-            elif methods.keys() - merged.keys():
-                merged = {**methods, **merged}
-        return Found(merged, parameters) if merged else None
+        matches = []
+        for pattern in self._patterns:
+            match = pattern.regex.match(path)
+            if match is not None and pattern.methods.keys() - merged.keys():
+                merged = {**pattern.methods, **merged}
+                matches.append((match, pattern))
+        return Found(merged, tuple(matches)) if merged else None
 
     def add(
         self,
@@ -114,26 +128,26 @@ class RouteTable:
                 raise ConfigError(f"{_who(plugin)}: {name!r} is named as public or large, and is no route of {mount.prefix!r}")
 
     def _insert(self, entry: Entry, context: RouteContext) -> None:
-        pattern: re.Pattern[str] = context.path_regex
-        convertors: Mapping[str, Any] = context.param_convertors
-        if not convertors:
-            before = self.find(entry.path)
-            if before is not None and entry.method in before.methods:
-                self._clash(entry, before.methods[entry.method])
-            methods = self._static.setdefault(entry.path, {})
-            if before is not None:
-                methods.update({method: other for method, other in before.methods.items() if method not in methods})
-            methods[entry.method] = entry
-        else:
-            for known, _, methods in self._patterns:
-                if known.pattern == pattern.pattern:
-                    if entry.method in methods:
-                        self._clash(entry, methods[entry.method])
-                    methods[entry.method] = entry
-                    break
-            else:
-                self._patterns.append((pattern, convertors, {entry.method: entry}))
         self.entries.append(entry)
+        if context.param_convertors:
+            self._insert_pattern(entry, context)
+            return
+        before = self.find(entry.path)
+        if before is not None and entry.method in before.methods:
+            self._clash(entry, before.methods[entry.method])
+        self._static.setdefault(entry.path, {})[entry.method] = entry
+
+    def _insert_pattern(self, entry: Entry, context: RouteContext) -> None:
+        shape = re.sub(r"\(\?P<\w+>", "(", context.path_regex.pattern)
+        for known in self._patterns:
+            if known.shape != shape:
+                continue
+            if entry.method in known.methods:
+                self._clash(entry, known.methods[entry.method])
+            if known.regex == context.path_regex:
+                known.methods[entry.method] = entry
+                return
+        self._patterns.append(_Pattern(context.path_regex, context.param_convertors, shape, {entry.method: entry}))
 
     def _clash(self, entry: Entry, other: Entry) -> None:
         raise ConfigError(
@@ -169,10 +183,6 @@ def _takes_json(route: Any) -> bool:
     if isinstance(route, APIRoute):
         return route.body_field is not None and not isinstance(route.body_field.field_info, params.Form)
     return True
-
-
-def _converted(match: re.Match[str], convertors: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
 
 
 def _who(plugin: str | None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+
 from tollhouse.gateway.application import Application, build_application
 from tollhouse.gateway.exchange import caller_of, end_session, start_session
 from tollhouse.gateway.parts import GatewayParts
@@ -268,12 +269,14 @@ Get = Callable[..., Any]
 
 
 @pytest.fixture
-async def ask(build: Build) -> AsyncIterator[Get]:
+def ask(build: Build) -> Get:
     """Ask the ordinary application: ``await ask("GET", "/api/who", key="key")``."""
     app = build()
 
     async def request(method: str, path: str, *, key: str | None = None, json_body: Any = None, **more: Any) -> Answer:
         headers = dict(more.pop("headers", {}))
+        if "pairs" in more:
+            return await call(app, method, path, headers=more.pop("pairs"))
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
         if json_body is not None:
@@ -282,7 +285,4 @@ async def ask(build: Build) -> AsyncIterator[Get]:
         return await call(more.pop("app", app), method, path, headers=headers, **more)
 
     request.app = app  # type: ignore[attr-defined]
-    yield request
-
-
-__all__ = ["replace"]
+    return request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from tollhouse.plugin.mounts import Mount
 from tollhouse.routes.admin import (
@@ -17,17 +17,34 @@ from tollhouse.routes.admin import (
     reports,
     subscriptions,
     tenants,
+    user_data,
     users,
     versions,
 )
+from tollhouse.routes.admin.access import team_only
 from tollhouse.routes.admin.services import AdminServices
 
-FILES = (tenants, agents, versions, plans, users, subscriptions, orders, connections, prices, reports, explain, audit, alarms)
+FILES = (
+    tenants,
+    agents,
+    versions,
+    plans,
+    users,
+    user_data,
+    subscriptions,
+    orders,
+    connections,
+    prices,
+    reports,
+    explain,
+    audit,
+    alarms,
+)
 
 
 def admin_mount(services: AdminServices) -> Mount:
     """The routes. Nothing here is public."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[Depends(team_only)])
     for module in FILES:
         router.include_router(module.routes(services))
     return Mount("/api/v1/admin", router)

@@ -101,40 +101,10 @@ def routes(services: AdminServices) -> APIRouter:
         caller = staff(request, "help")
         return await users.unblock(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
 
-    @router.post("/{user_id}/end-sessions")
-    async def end_sessions(request: Request, user_id: str) -> dict[str, int]:
-        """Sign them out everywhere."""
-        caller = staff(request, "help")
-        user = await users.get(caller.tenant.id, known_id(user_id))
-        return {"ended": await services.sessions.end_all_for_user(caller.tenant.id, user.id, actor=caller.actor)}
-
-    @router.get("/{user_id}/api-keys", response_model=Items[s.Key])
-    async def list_user_keys(request: Request, user_id: str) -> dict[str, Any]:
-        """Their API keys."""
-        return items(await services.keys.list_of(staff(request, "view").tenant.id, known_id(user_id)))
-
-    @router.delete("/{user_id}/api-keys/{key_id}", status_code=204)
-    async def revoke_user_key(request: Request, user_id: str, key_id: str) -> None:
-        """End a key of theirs."""
-        caller = staff(request, "help")
-        await services.keys.revoke_of(caller.tenant.id, known_id(user_id), known_id(key_id), actor=caller.actor)
-
     @router.post("/{user_id}/subscription", status_code=201, response_model=s.Subscription)
     async def assign_plan(request: Request, user_id: str, body: AssignPlan) -> Any:
         """Put them on a plan, without payment."""
         caller = staff(request, "manage")
         return await services.subscriptions.assign(caller, known_id(user_id), body.plan, periods=body.periods)
-
-    @router.get("/{user_id}/export")
-    async def export_user(request: Request, user_id: str) -> dict[str, Any]:
-        """Everything that is kept of them."""
-        caller = staff(request, "manage")
-        return await accounts.export(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
-
-    @router.delete("/{user_id}", status_code=204)
-    async def erase_user(request: Request, user_id: str) -> None:
-        """Forget them; what they used stays in the ledger, without a name."""
-        caller = staff(request, "manage")
-        await accounts.erase(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
 
     return router

@@ -52,7 +52,7 @@ class FakeGateway:
     def app(self, root_path: str = "") -> ASGIApp:
         """The application, behind the gateway."""
         (mount,) = plugin.register_routes(self.settings)
-        app = FastAPI(root_path=root_path)
+        app = FastAPI()
         app.include_router(mount.router, prefix=mount.prefix)
 
         async def show(request: Any, error: Exception) -> Response:
@@ -60,7 +60,7 @@ class FakeGateway:
             return PlainTextResponse(error.detail, error.http_status)
 
         app.add_exception_handler(TollhouseError, show)
-        return _Edge(self, mount, app)
+        return _Edge(self, mount, app, root_path)
 
     def ports(self, principal: Principal | None) -> Callable[[type[Any]], Any]:
         """Fakes of what the plugin declares; signing in makes the token known."""
@@ -87,8 +87,8 @@ class _Remembering:
 
 
 class _Edge:
-    def __init__(self, gateway: FakeGateway, mount: Mount, app: FastAPI) -> None:
-        self.gateway, self.mount, self.app = gateway, mount, app
+    def __init__(self, gateway: FakeGateway, mount: Mount, app: FastAPI, root: str) -> None:
+        self.gateway, self.mount, self.app, self.root = gateway, mount, app, root
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,9 +96,9 @@ class _Edge:
             return
         token = dict(_cookies(scope)).get(COOKIE, "")
         principal = self.gateway.tokens.get(token)
-        path = scope["path"].removeprefix(self.app.root_path)
+        path = scope["path"].removeprefix(self.root)
         if principal is None and f"{scope['method']} {path}" not in self.mount.public:
-            where = f"{self.app.root_path}/login?next={quote(scope['path'])}"
+            where = f"{self.root}/login?next={quote(scope['path'])}"
             answer = RedirectResponse(where, 303) if scope["method"] == "GET" else PlainTextResponse("sign in", 401)
             await answer(scope, receive, send)
             return
@@ -114,7 +114,7 @@ class _Edge:
                 state=MemoryState(),
                 ports=self.gateway.ports(principal),
             )
-            more = {"tollhouse.context": lambda: context, "tollhouse.cookies": self.gateway.cookies}
+            more = {"root_path": self.root, "tollhouse.context": lambda: context, "tollhouse.cookies": self.gateway.cookies}
             await self.app({**scope, **more}, receive, send)
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tollhouse_web import markdown
@@ -99,7 +100,7 @@ def test_every_page(ada, gateway, text: str) -> None:
     ada.post(f"{chat.url.path}/edit", data={"title": text})
     fragment = ada.say(ada.get(chat.url.path).text, text, htmx=True)
     pages = ["/plans", "/agents", "/chat", chat.url.path, f"{chat.url.path}/edit", "/chat/new", "/chat/new?agent=helper"]
-    pages += ["/usage", "/account", "/account/keys", order, "/subscribe/pro", "/account?done=" + text]
+    pages += ["/usage", "/account", "/account/keys", order, "/subscribe/pro", "/account?done=" + quote(text)]
     shown = [fragment, *(ada.get(path) for path in pages)]
     ada.cookies.clear()
     shown += [ada.get(path) for path in ("/", "/plans", "/register", "/login")]

@@ -25,5 +25,6 @@ def mount() -> Mount:
     """Every page under the root."""
     router = APIRouter(include_in_schema=False)
     for topic in (landing, sign_in, plans, orders, agents, chat, talk, files, usage, account, keys):
-        router.include_router(topic.router)
+        # Flat, not included: whoever reads the mount's routes finds the routes themselves.
+        router.routes.extend(topic.router.routes)
     return Mount(prefix="", router=router, public=PUBLIC, large_bodies=LARGE, errors="page")

@@ -9,7 +9,7 @@ from tollhouse.plugin import Catalog, Conversations, InvalidInput, NotFound, Tur
 from tollhouse_web import forms, room, site, words
 from tollhouse_web.forms import Form
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/chat")

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from tollhouse.plugin import Files, context_of
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 _INLINE = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 

@@ -11,7 +11,7 @@ from tollhouse.plugin import Catalog, Forbidden, InvalidInput, Keys, context_of
 from tollhouse_web import forms, site, words
 from tollhouse_web.forms import Form
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/account/keys")

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from tollhouse.plugin import Catalog, context_of
 from tollhouse_web import site, views, words
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")

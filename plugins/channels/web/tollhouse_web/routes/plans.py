@@ -18,7 +18,7 @@ from tollhouse_web import forms, site, views, words
 from tollhouse_web.forms import Form
 from tollhouse_web.offer import all_agents
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/plans")

@@ -11,7 +11,7 @@ from tollhouse.plugin import Accounts, Conflict, InvalidInput, RateLimited, Sess
 from tollhouse_web import forms, site, words
 from tollhouse_web.forms import Form
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/register")

@@ -37,7 +37,7 @@ from tollhouse_web.forms import clean
 from tollhouse_web.room import Draft
 from tollhouse_web.views import Action, Card
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 MAX_FILES = 10
 _KEY = re.compile(r"[0-9A-Za-z_-]{8,64}")

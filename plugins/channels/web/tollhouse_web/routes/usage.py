@@ -9,7 +9,7 @@ from tollhouse.plugin import Catalog, Subscriptions, Usage, context_of
 from tollhouse_web import site, views, words
 from tollhouse_web.offer import all_agents
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False)
 
 
 @router.get("/usage")

@@ -1,0 +1,72 @@
+"""Model prices: what the tenant pays, so that cost and margin are right."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from tollhouse.console.desk import Area, Desk
+from tollhouse.console.format import NANO, decimal
+from tollhouse.console.forms import Form
+from tollhouse.plugin.errors import Conflict, InvalidInput
+
+area = Area()
+AMOUNTS = ("input_per_million", "output_per_million", "cached_per_million")
+
+
+@area.get("/prices")
+async def index(desk: Desk) -> Response:
+    """The catalogue: own prices before what backends suggest."""
+    search = desk.query("search")[:200]
+    found = await desk.parts.prices.catalogue(desk.tenant.id, search=search, cursor=desk.query("cursor") or None)
+    alarms = [one for one in await desk.parts.alarms.open(desk.tenant.id) if one["code"] == "unknown_price"]
+    more = desk.more("/prices", found.next_cursor, search=search)
+    values = {"entries": found.items, "search": search, "unknown": [_named(one["subject"]) for one in alarms]}
+    return desk.page("prices.html", section="prices", more=more, **values)
+
+
+@area.get("/prices/set", "manage")
+async def edit(desk: Desk) -> Response:
+    """The form of a price, and its history."""
+    backend, model = desk.query("backend"), desk.query("model")
+    form = Form.of(backend=backend, model=model, currency="USD")
+    price = await desk.parts.prices.get(desk.tenant.id, backend, model)
+    if price is not None:
+        form.fill({name: decimal(getattr(price, name), NANO) for name in AMOUNTS})
+        form.fill({"currency": price.currency})
+    return await _form(desk, form)
+
+
+@area.post("/prices")
+async def save(desk: Desk) -> Response:
+    """Set it, from now on."""
+    form = await desk.form()
+    amounts = {name: form.amount(name, NANO) for name in AMOUNTS}
+    for name in AMOUNTS[:2]:
+        if amounts[name] is None:
+            form.refuse(name, "Write an amount; 0 for a model that costs nothing")
+    try:
+        form.check()
+        await desk.parts.prices.set_price(
+            desk.caller,
+            form.text("backend"),
+            form.text("model"),
+            input_per_million=amounts["input_per_million"] or 0,
+            output_per_million=amounts["output_per_million"] or 0,
+            cached_per_million=amounts["cached_per_million"],
+            currency=form.text("currency").upper(),
+        )
+    except (InvalidInput, Conflict) as error:
+        return await _form(desk, form.failed(error))
+    return desk.done("/prices", "price")
+
+
+def _named(subject: str) -> tuple[str, str]:
+    backend, _, model = subject.partition("/")
+    return backend, model
+
+
+async def _form(desk: Desk, form: Form) -> Response:
+    history = await desk.parts.prices.history(desk.tenant.id, form.text("backend"), form.text("model"))
+    backends = {name: found.obj.title for name, found in desk.parts.host.llm_backends.items()}
+    values = {"form": form, "history": history, "backends": backends}
+    return desk.page("price_form.html", status=form.status, section="prices", **values)

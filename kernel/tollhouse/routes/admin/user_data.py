@@ -1,0 +1,49 @@
+"""``/api/v1/admin/users/{id}/…``: a user's sessions, keys and data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from tollhouse.routes import schemas as s
+from tollhouse.routes.admin.access import staff
+from tollhouse.routes.admin.services import AdminServices
+from tollhouse.routes.common import Items, items, known_id
+
+
+def routes(services: AdminServices) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/users", tags=["admin: users"])
+
+    @router.post("/{user_id}/end-sessions")
+    async def end_sessions(request: Request, user_id: str) -> dict[str, int]:
+        """Sign them out everywhere."""
+        caller = staff(request, "help")
+        user = await services.users.get(caller.tenant.id, known_id(user_id))
+        return {"ended": await services.sessions.end_all_for_user(caller.tenant.id, user.id, actor=caller.actor)}
+
+    @router.get("/{user_id}/api-keys", response_model=Items[s.Key])
+    async def list_user_keys(request: Request, user_id: str) -> dict[str, Any]:
+        """Their API keys."""
+        return items(await services.keys.list_of(staff(request, "view").tenant.id, known_id(user_id)))
+
+    @router.delete("/{user_id}/api-keys/{key_id}", status_code=204)
+    async def revoke_user_key(request: Request, user_id: str, key_id: str) -> None:
+        """End a key of theirs."""
+        caller = staff(request, "help")
+        await services.keys.revoke_of(caller.tenant.id, known_id(user_id), known_id(key_id), actor=caller.actor)
+
+    @router.get("/{user_id}/export")
+    async def export_user(request: Request, user_id: str) -> dict[str, Any]:
+        """Everything that is kept of them."""
+        caller = staff(request, "manage")
+        return await services.accounts.export(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    @router.delete("/{user_id}", status_code=204)
+    async def erase_user(request: Request, user_id: str) -> None:
+        """Forget them; what they used stays in the ledger, without a name."""
+        caller = staff(request, "manage")
+        await services.accounts.erase(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    return router

@@ -1,0 +1,117 @@
+"""The gateway's rate limits: for an address, for a caller, told in headers, and open when nobody can count."""
+
+import pytest
+from limits.errors import StorageError
+
+from tollhouse.gateway.rate_limits import RateLimits
+from tollhouse.plugin import ConfigError, RateLimited
+from tollhouse.settings import Settings
+
+
+class Clock:
+    now = 1_000_020.0  # 20 seconds into a minute
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def limits(clock):
+    return RateLimits(Settings(rate_limit_anonymous=6, rate_limit_principal=60), clock=clock)
+
+
+async def test_so_many_a_minute_and_then_no_more(limits):
+    for left in (5, 4, 3, 2, 1, 0):
+        headers = dict(await limits.hit(limits.anonymous, "acme", "1.2.3.4"))
+        assert headers[b"ratelimit"].startswith(b'"anonymous";r=%d;t=' % left)
+        assert headers[b"ratelimit-policy"] == b'"anonymous";q=6;w=60'
+    with pytest.raises(RateLimited) as refused:
+        await limits.hit(limits.anonymous, "acme", "1.2.3.4")
+    assert 1 <= refused.value.retry_after <= 120
+    await limits.hit(limits.anonymous, "acme", "1.2.3.5")
+    await limits.hit(limits.anonymous, "other", "1.2.3.4")
+
+
+async def test_waiting_as_long_as_was_said_is_long_enough(limits, clock):
+    for amount in (1, 3, 6):
+        who = f"w{amount}"
+        for _ in range(amount):
+            await limits.hit(limits.anonymous, "acme", who)
+        for _ in range(20):
+            try:
+                await limits.hit(limits.anonymous, "acme", who)
+            except RateLimited as refused:
+                clock.now += refused.retry_after
+                await limits.hit(limits.anonymous, "acme", who)
+
+
+async def test_the_window_slides_over_the_minute(limits, clock):
+    clock.now += 59 - clock.now % 60
+    for _ in range(6):
+        await limits.hit(limits.anonymous, "acme", "x")
+    clock.now += 2
+    with pytest.raises(RateLimited):
+        await limits.hit(limits.anonymous, "acme", "x")
+
+
+async def test_who_is_too_fast_still_gets_the_rate(limits, clock):
+    let_through = 0
+    for _ in range(600):
+        clock.now += 1
+        try:
+            await limits.hit(limits.anonymous, "acme", "x")
+            let_through += 1
+        except RateLimited:
+            pass
+    assert 48 <= let_through <= 66
+
+
+async def test_nobody_is_shut_out_when_the_storage_is_away(clock, monkeypatch):
+    failures = []
+    limits = RateLimits(Settings(rate_limit_anonymous=1), lambda: failures.append(1), clock)
+
+    async def away(*_, **__):
+        raise StorageError(ConnectionError("redis is away"))
+
+    monkeypatch.setattr(limits._storage, "incr", away)
+    for _ in range(3):
+        assert await limits.hit(limits.anonymous, "acme", "x") == ()
+    assert len(failures) == 3
+
+
+def test_a_storage_that_cannot_be_used_stops_the_start():
+    with pytest.raises(ConfigError, match="rate_limit_storage"):
+        RateLimits(Settings(rate_limit_storage="carrier-pigeon://x"))
+
+
+async def test_the_edge_limits_addresses_and_callers(ask, build):
+    app = build(rate_limit_anonymous=3, rate_limit_principal=5)
+    assert [(await ask("GET", "/api/open", app=app)).status for _ in range(4)] == [200, 200, 200, 429]
+    refused = await ask("GET", "/api/open", app=app)
+    assert refused.json["code"] == "rate_limited"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["ratelimit"].startswith('"anonymous";r=0')
+    assert (await ask("GET", "/api/open", app=app, client="203.0.113.10")).headers["ratelimit"].startswith('"anonymous";r=2')
+    assert (await ask("GET", "/healthz", app=app)).status == 200
+    assert (await ask("GET", "/static/tollhouse.css", app=app)).status == 200
+    statuses = [(await ask("GET", "/api/who", app=app, key="key")).status for _ in range(6)]
+    assert statuses == [200] * 5 + [429]
+    assert (await ask("GET", "/api/who", app=app, key="operator-key")).status == 200
+
+
+async def test_guessing_credentials_is_limited_too(ask, build):
+    app = build(rate_limit_anonymous=3)
+    statuses = [(await ask("GET", "/api/who", app=app, key=f"guess{i}")).status for i in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+
+
+async def test_zero_turns_it_off(ask, build):
+    app = build(rate_limit_anonymous=0)
+    answers = [await ask("GET", "/api/open", app=app) for _ in range(100)]
+    assert {answer.status for answer in answers} == {200}
+    assert "ratelimit" not in answers[0].headers
