@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from tollhouse.gateway.application import Application, build_application
 from tollhouse.gateway.parts import GatewayParts
 from tollhouse.policy.rules import RULES, Rule
-from tollhouse.routes.mounts import kernel_mounts
 from tollhouse.runtime.outbound import Outbound
 from tollhouse.settings import Settings, load_settings
 from tollhouse.store.errors import DatabaseDown, SchemaMismatch
@@ -23,7 +22,7 @@ from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container, build
 from tollhouse.wiring.database import check_schema
 from tollhouse.wiring.logs import configure
-from tollhouse.wiring.services import route_services
+from tollhouse.wiring.services import kernel_mounts
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class Process:
             directory=container.directory,
             ports=container.ports,
             contexts=container.contexts.for_route,
-            mounts=kernel_mounts(route_services(container, self.background)),
+            mounts=kernel_mounts(container, self.background),
             plugin_mounts=container.host.mounts,
             readiness={"database": self._database_problem},
             lifespan=self._lifespan,

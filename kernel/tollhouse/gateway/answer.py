@@ -63,5 +63,7 @@ class Answer:
         begun = self._scope.get(SESSION)
         if isinstance(begun, SignedIn):
             headers.append((b"set-cookie", self._cookies.write(tenant.slug, begun.token, begun.expires_at)))
-        else:
+        elif not any(
+            name == b"set-cookie" and value.startswith(self._cookies.name(tenant.slug).encode()) for name, value in headers
+        ):
             headers.append((b"set-cookie", self._cookies.clear(tenant.slug)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+from starlette.responses import Response
 
 from tollhouse.settings import Settings
 
@@ -41,5 +44,26 @@ class Cookies:
         """``Set-Cookie`` that takes it back."""
         return f"{self.name(slug)}=; Max-Age=0; {self._attributes()}".encode()
 
+    def bound(self, slug: str) -> SessionCookie:
+        """The cookie of one tenant, for a plugin's pages."""
+        return SessionCookie(self, slug, self._usable)
+
     def _attributes(self) -> str:
         return "Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if self._secure else "")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """``scope["tollhouse.cookies"]``. ``work``: whether browsers would keep it at all."""
+
+    cookies: Cookies
+    slug: str
+    work: bool
+
+    def set(self, response: Response, token: str, expires_at: datetime) -> None:
+        """Give the browser a session with this answer."""
+        response.headers.append("set-cookie", self.cookies.write(self.slug, token, expires_at).decode("latin-1"))
+
+    def clear(self, response: Response) -> None:
+        """Take it back with this answer."""
+        response.headers.append("set-cookie", self.cookies.clear(self.slug).decode("latin-1"))

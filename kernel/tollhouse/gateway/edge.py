@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Final, Literal
+from urllib.parse import quote
 from uuid import UUID
 
 from starlette.requests import ClientDisconnect
@@ -125,6 +126,9 @@ class Edge:
         if entry.plugin is not None:
             plugin, caller = entry.plugin, exchange.caller
             scope["tollhouse.context"] = lambda: self._parts.contexts(plugin, caller)
+            if entry.errors == "page":
+                scope["tollhouse.cookies"] = self._cookies.bound(info.slug)
+                scope["tollhouse.static"] = self._pages.static.url
 
     async def _principal(self, exchange: Exchange, entry: Entry, tenant_id: UUID, slug: str) -> Principal | None:
         try:
@@ -182,7 +186,10 @@ class Edge:
         await answer.complete(problem.status, kind, body, problem.headers)
 
     def _page(self, scope: Scope, values: dict[str, object]) -> bytes:
-        return self._pages.html(scope, "problem.html", sign_in_path=self._parts.sign_in_path, **values).encode()
+        sign_in = self._parts.sign_in_path
+        if scope["method"] == "GET":  # back to where they wanted to go
+            sign_in += "?next=" + quote(scope["path"][len(scope.get("root_path", "")) :], safe="/")
+        return self._pages.html(scope, "problem.html", sign_in_path=sign_in, **values).encode()
 
 
 NEEDS_CALLER: Final = frozenset({"/metrics", "/openapi.json"})

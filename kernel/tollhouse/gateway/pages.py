@@ -24,6 +24,7 @@ class Pages:
     """
 
     def __init__(self, *folders: Path, static: StaticFiles, cookies_work: bool = True) -> None:
+        self.static = static
         self.environment = Environment(
             loader=FileSystemLoader([*folders, TEMPLATES]),
             autoescape=True,

@@ -21,6 +21,7 @@ from tollhouse.auth.passwords import Passwords
 from tollhouse.auth.ports import KeysPort, SessionsPort
 from tollhouse.auth.sessions import SessionService
 from tollhouse.auth.throttle import LoginThrottle
+from tollhouse.auth.trail import AuditTrail
 from tollhouse.auth.users import UserService
 from tollhouse.billing.admin import SubscriptionAdmin
 from tollhouse.billing.plan_service import PlanService
@@ -67,6 +68,7 @@ from tollhouse.turns.service import TurnService
 from tollhouse.turns.settle import Settlement
 from tollhouse.usage.prices import PriceBook
 from tollhouse.usage.runners import Runner
+from tollhouse.usage.watch import AlarmService, DenialService
 
 WEB = "web"
 
@@ -104,6 +106,9 @@ class Container:
     files: FileService
     reports: ReportService
     queues: QueueService
+    audit: AuditTrail
+    alarms: AlarmService
+    denials: DenialService
     ports: dict[type[Any], Callable[[Caller], Any]] = field(default_factory=dict)
 
     async def close(self) -> None:
@@ -183,6 +188,9 @@ def build(
         files=files,
         reports=ReportService(store),
         queues=QueueService(store),
+        audit=AuditTrail(store),
+        alarms=AlarmService(store),
+        denials=DenialService(store),
         ports=port_factories,
     )
     port_factories.update(factories(container))

@@ -69,7 +69,7 @@ async def test_people_get_a_page(ask):
     answer = await ask("GET", "/home")
     assert answer.status == 401
     assert answer.headers["content-type"].startswith("text/html")
-    assert 'href="/login"' in answer.text
+    assert 'href="/login?next=/home"' in answer.text
     assert answer.headers["x-request-id"] in answer.text
     lost = await ask("GET", "/nowhere", headers={"accept": "text/html,*/*"})
     assert lost.status == 404
@@ -78,7 +78,7 @@ async def test_people_get_a_page(ask):
 
 async def test_the_tenants_prefix_stays_in_the_links_of_a_page(ask):
     answer = await ask("GET", "/t/other/home")
-    assert 'href="/t/other/login"' in answer.text
+    assert 'href="/t/other/login?next=/home"' in answer.text
     assert 'href="/t/other/brand.css"' in answer.text
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Cursor, Items, Limit, View, items, known_id
+from tollhouse.routes.common import Items, View, items, known_id
 
 
 class AlarmView(View):
@@ -18,11 +18,9 @@ class AlarmView(View):
     code: str
     subject: str
     message: str
-    data: dict[str, Any]
     count: int
     first_at: datetime
     last_at: datetime
-    resolved: bool
 
 
 def routes(services: AdminServices) -> APIRouter:
@@ -30,15 +28,14 @@ def routes(services: AdminServices) -> APIRouter:
     router = APIRouter(prefix="/alarms", tags=["admin: alarms"])
 
     @router.get("", response_model=Items[AlarmView])
-    async def list_alarms(request: Request, resolved: bool = False, cursor: Cursor = None, limit: Limit = 50) -> dict[str, Any]:
-        """Alarms, newest first."""
-        page = await services.alarms.list(staff(request, "view").tenant.id, resolved=resolved, cursor=cursor, limit=limit)
-        return items(page.items, page.next_cursor)
+    async def list_alarms(request: Request) -> dict[str, Any]:
+        """What nobody has seen to yet, newest first."""
+        return items([dict(row) for row in await services.alarms.open(staff(request, "view").tenant.id)])
 
-    @router.post("/{alarm_id}/resolve", response_model=AlarmView)
-    async def resolve_alarm(request: Request, alarm_id: str) -> Any:
-        """It was seen to."""
+    @router.post("/{alarm_id}/resolve", status_code=204)
+    async def resolve_alarm(request: Request, alarm_id: str) -> None:
+        """It was seen to. Should it happen again, it is a new one."""
         caller = staff(request, "help")
-        return await services.alarms.resolve(caller.tenant.id, known_id(alarm_id), actor=caller.actor)
+        await services.alarms.resolve(caller.tenant.id, known_id(alarm_id), caller.actor)
 
     return router

@@ -32,14 +32,17 @@ def routes(services: AdminServices) -> APIRouter:
     @router.get("/audit", response_model=Items[EntryView])
     async def list_audit(
         request: Request,
-        action: Annotated[str | None, Query(max_length=100)] = None,
-        target: Annotated[str | None, Query(max_length=100)] = None,
+        action: Annotated[str, Query(max_length=100, description="The beginning of its name, such as `plan.`.")] = "",
+        actor_id: UUID | None = None,
+        target_id: Annotated[str, Query(max_length=100)] = "",
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
         """Who did what, newest first."""
         caller = staff(request, "manage")
-        page = await services.audit.list(caller.tenant.id, action=action, target=target, cursor=cursor, limit=limit)
-        return items(page.items, page.next_cursor)
+        page = await services.audit.list(
+            caller.tenant.id, action=action, actor_id=actor_id, target_id=target_id, cursor=cursor, limit=limit
+        )
+        return items([dict(row) for row in page.items], page.next_cursor)
 
     return router

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -25,51 +24,27 @@ from tollhouse.tenants.service import TenantService
 from tollhouse.usage.prices import PriceBook
 
 
-class AuditEntry(Protocol):
-    """One entry of the audit log."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def at(self) -> datetime: ...
-    @property
-    def actor_kind(self) -> str: ...
-    @property
-    def actor_id(self) -> UUID | None: ...
-    @property
-    def action(self) -> str: ...
-    @property
-    def target_kind(self) -> str: ...
-    @property
-    def target_id(self) -> str: ...
-    @property
-    def data(self) -> Mapping[str, Any]: ...
-    @property
-    def address(self) -> str: ...
-
-
 class AuditLog(Protocol):
-    """Reads the audit log."""
+    """Reads the audit log. Rows: id, actor_id, actor_kind, action, target_kind, target_id, data, address, at."""
 
     async def list(
         self,
         tenant_id: UUID,
         *,
-        action: str | None = None,
-        target: str | None = None,
+        action: str = "",
+        actor_id: UUID | None = None,
+        target_id: str = "",
         cursor: str | None = None,
         limit: int = 50,
-    ) -> Page[Any]: ...
+    ) -> Page[Mapping[str, Any]]: ...
 
 
 class Alarms(Protocol):
-    """Reads alarms, and puts them away."""
+    """Reads alarms, and puts them away. Rows: id, code, subject, message, count, first_at, last_at."""
 
-    async def list(
-        self, tenant_id: UUID, *, resolved: bool = False, cursor: str | None = None, limit: int = 50
-    ) -> Page[Any]: ...
+    async def open(self, tenant_id: UUID) -> Sequence[Mapping[str, Any]]: ...
 
-    async def resolve(self, tenant_id: UUID, alarm_id: UUID, *, actor: Actor) -> Any: ...
+    async def resolve(self, tenant_id: UUID, alarm_id: UUID, actor: Actor) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -72,12 +72,12 @@ def make_mount() -> Mount:
     """The routes. Plain Starlette routes describe themselves for OpenAPI by the attribute ``openapi``."""
     router = APIRouter()
     router.routes += [
-        Route("/v1/chat/completions", chat_completions, methods=["POST"]),
-        Route("/v1/models", list_models, methods=["GET"]),
-        Route("/v1/models/{id:path}", get_model, methods=["GET"]),
-        Route("/v1/{rest:path}", unknown, methods=ALL_METHODS),
+        Route("/chat/completions", chat_completions, methods=["POST"]),
+        Route("/models", list_models, methods=["GET"]),
+        Route("/models/{id:path}", get_model, methods=["GET"]),
+        Route("/{rest:path}", unknown, methods=ALL_METHODS),
     ]
-    return Mount("", router, large_bodies=frozenset({"POST /v1/chat/completions"}), errors="openai")
+    return Mount("/v1", router, large_bodies=frozenset({"POST /chat/completions"}), errors="openai")
 
 
 def _mentions_files(turn: Any) -> bool:
