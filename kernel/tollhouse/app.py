@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +26,9 @@ from tollhouse.wiring.logs import configure
 from tollhouse.wiring.services import kernel_mounts
 
 log = logging.getLogger(__name__)
+
+GC_YOUNG = 20_000
+"""New objects between two collections: a turn makes some thousands, nearly all of which die by their reference counts."""
 
 
 class Process:
@@ -66,6 +70,7 @@ class Process:
             plugin_mounts=container.host.mounts,
             readiness={"database": self._database_problem},
             lifespan=self._lifespan,
+            sign_in_path="/login" if "web" in container.host.channels else "/console/sign-in",
         )
 
     async def _database_problem(self) -> str | None:
@@ -97,6 +102,10 @@ class Process:
         await self.container.runner.start()
         await self.container.contexts.clock.refresh(self.store)
         await self.container.host.startup()
+        # What was loaded by now lives as long as the process: the collector need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_YOUNG, 20, 50)
         if self.settings.jobs:
             self._jobs = asyncio.create_task(self.background.jobs.run(self.stop), name="jobs")
             self._jobs.add_done_callback(_report)

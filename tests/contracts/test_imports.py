@@ -38,7 +38,7 @@ FORBIDDEN = [
     ("runtime", "tollhouse/runtime/probe.py", "tollhouse.billing.service"),
     ("runtime", "tollhouse/runtime/probe.py", "tollhouse.usage.prices"),
     ("runtime", "tollhouse/runtime/probe.py", "tollhouse.gateway.problems"),
-    ("runtime", "tollhouse/agents/service.py", "tollhouse.billing.service"),  # indirectly: runtime imports agents
+    ("runtime", "tollhouse/agents/spec.py", "tollhouse.billing.service"),  # indirectly: runtime imports agents
     ("gateway", "tollhouse/gateway/probe.py", "tollhouse.policy.rules"),
     ("gateway", "tollhouse/gateway/probe.py", "tollhouse.billing.service"),
     ("gateway", "tollhouse/gateway/probe.py", "tollhouse.usage.prices"),

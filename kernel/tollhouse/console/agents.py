@@ -32,9 +32,7 @@ async def create(desk: Desk) -> Response:
     """Make it; its first version comes next."""
     form = await desk.form()
     try:
-        agent = await desk.parts.agents.create(
-            desk.tenant.id, desk.actor, **{name: form.text(name) for name in FIELDS}
-        )
+        agent = await desk.parts.agents.create(desk.tenant.id, desk.actor, **{name: form.text(name) for name in FIELDS})
     except (InvalidInput, Conflict) as error:
         return _form(desk, _placed(form, error))
     return desk.done(f"/agents/{agent.id}", "created")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -49,5 +49,11 @@ async def index(desk: Desk) -> Response:
         cursor=desk.query("cursor") or None,
     )
     more = desk.more("/audit", found.next_cursor, thing=thing, actor=actor, target=target)
-    values = {"entries": found.items, "thing": thing, "things": THINGS, "pages": PAGES, "narrowed": bool(actor or target)}
+    values: dict[str, Any] = {
+        "entries": found.items,
+        "thing": thing,
+        "things": THINGS,
+        "pages": PAGES,
+        "narrowed": bool(actor or target),
+    }
     return desk.page("audit.html", section="audit", more=more, **values)

@@ -84,7 +84,12 @@ async def update(desk: Desk) -> Response:
     clear = [name for name in found.secrets if form.has(f"clear.{name}")]
     try:
         form.check()
-        changes = {"name": form.text("name"), "values": values, "clear": clear, "revision": form.integer("revision")}
+        changes: dict[str, Any] = {
+            "name": form.text("name"),
+            "values": values,
+            "clear": clear,
+            "revision": form.integer("revision"),
+        }
         await desk.parts.connections.update(desk.actor, desk.tenant.id, found.id, **changes)
     except (InvalidInput, Conflict) as error:
         return _form(desk, _placed(form, error), found.kind, found.plugin, found)

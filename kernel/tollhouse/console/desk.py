@@ -101,7 +101,7 @@ class Desk:
     @property
     def root(self) -> str:
         """Where the console of this tenant begins."""
-        base = self.request.scope.get("root_path", "")
+        base = str(self.request.scope.get("root_path", ""))
         return base + (ELSEWHERE.replace("{in_tenant}", self.tenant.slug) if self.elsewhere else PREFIX)
 
     def url(self, path: str = "", **query: Any) -> str:

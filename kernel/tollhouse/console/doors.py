@@ -8,7 +8,7 @@ from typing import Final, cast
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tollhouse.auth.links import Link, Purpose
 from tollhouse.console.forms import Form
@@ -83,7 +83,9 @@ def doors_mount(parts: ConsoleParts, pages: Pages) -> Mount:
 
         return answer
 
-    routes = [Route(path, endpoint(step), methods=[method]) for path, step in steps.items() for method in ("GET", "POST")]
+    routes: list[BaseRoute] = [
+        Route(path, endpoint(step), methods=[method]) for path, step in steps.items() for method in ("GET", "POST")
+    ]
     routes.append(Route(SIGN_OUT, endpoint(sign_out), methods=["POST"]))
     public = frozenset(f"{method} {path}" for path in steps for method in ("GET", "POST"))
     return Mount("", APIRouter(routes=routes), public=public | {f"POST {SIGN_OUT}"}, errors="page")

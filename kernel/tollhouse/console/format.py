@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -129,6 +130,11 @@ def titled(name: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
+def zip_same(values: Iterable[str]) -> list[tuple[str, str]]:
+    """Options of a select whose labels are their values."""
+    return [(value, value) for value in values]
+
+
 FILTERS: Final = {
     "money": money,
     "price": price,
@@ -141,4 +147,5 @@ FILTERS: Final = {
     "tone": tone,
     "word": word,
     "titled": titled,
+    "zip_same": zip_same,
 }

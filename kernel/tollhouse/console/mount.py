@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tollhouse.console import (
     agents,
@@ -78,7 +78,8 @@ def page_specs() -> Iterator[PageSpec]:
 def console_mount(parts: ConsoleParts) -> list[Mount]:
     """The mounts. Reading without a session leads to the sign-in page; writing without one is refused by the gateway."""
     pages = console_pages(parts)
-    routes, public = [], set()
+    routes: list[BaseRoute] = []
+    public: set[str] = set()
     for prefix in (PREFIX, ELSEWHERE):
         for spec in page_specs():
             path = prefix + spec.path
@@ -92,7 +93,9 @@ def console_mount(parts: ConsoleParts) -> list[Mount]:
 def console_pages(parts: ConsoleParts) -> Pages:
     """The environment of the console's templates."""
     pages = Pages(TEMPLATES, static=StaticFiles(), cookies_work=parts.settings.cookies_work)
-    pages.environment.filters.update(formats.FILTERS)
+    environment = pages.environment
+    environment.filters.update(formats.FILTERS)
+    environment.globals["ui"] = environment.get_template("ui.html").module
     return pages
 
 

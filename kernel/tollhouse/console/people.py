@@ -1,4 +1,4 @@
-"""What staff do with a user. Who may do what to whom is ``auth.roles``' rule; services that do not ask it are asked for here."""
+"""What staff do with a user. Who may do what to whom is the rule of ``auth.roles``; where no service asks it, it is asked here."""
 
 from __future__ import annotations
 
@@ -135,5 +135,3 @@ def _guard(desk: Desk, user: User, permission: roles.Permission) -> None:
     if user.id == desk.principal.user_id and not desk.elsewhere:
         return
     roles.require_over(desk.by, permission, role=user.role, operator=user.operator)
-
-

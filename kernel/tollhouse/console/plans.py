@@ -59,7 +59,11 @@ async def show(desk: Desk) -> Response:
     plan = await desk.parts.plans.get(desk.tenant.id, desk.id())
     subscribers = await desk.parts.plans.subscribers(desk.tenant.id, plan.id)
     agents = (await desk.parts.agents.list(desk.tenant.id, limit=200)).items
-    values = {"plan": plan, "subscribers": subscribers, "agents": [one for one in agents if one.id in plan.version.agents]}
+    values: dict[str, Any] = {
+        "plan": plan,
+        "subscribers": subscribers,
+        "agents": [one for one in agents if one.id in plan.version.agents],
+    }
     values["channels"] = {name: found.obj.title for name, found in desk.parts.host.channels.items()}
     return desk.page("plan.html", section="plans", limit_texts=texts(plan.version.limits, agents), **values)
 

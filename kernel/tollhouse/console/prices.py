@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import Response
 
 from tollhouse.console.desk import Area, Desk
@@ -20,7 +22,7 @@ async def index(desk: Desk) -> Response:
     found = await desk.parts.prices.catalogue(desk.tenant.id, search=search, cursor=desk.query("cursor") or None)
     alarms = [one for one in await desk.parts.alarms.open(desk.tenant.id) if one["code"] == "unknown_price"]
     more = desk.more("/prices", found.next_cursor, search=search)
-    values = {"entries": found.items, "search": search, "unknown": [_named(one["subject"]) for one in alarms]}
+    values: dict[str, Any] = {"entries": found.items, "search": search, "unknown": [_named(one["subject"]) for one in alarms]}
     return desk.page("prices.html", section="prices", more=more, **values)
 
 
@@ -68,5 +70,5 @@ def _named(subject: str) -> tuple[str, str]:
 async def _form(desk: Desk, form: Form) -> Response:
     history = await desk.parts.prices.history(desk.tenant.id, form.text("backend"), form.text("model"))
     backends = {name: found.obj.title for name, found in desk.parts.host.llm_backends.items()}
-    values = {"form": form, "history": history, "backends": backends}
+    values: dict[str, Any] = {"form": form, "history": history, "backends": backends}
     return desk.page("price_form.html", status=form.status, section="prices", **values)

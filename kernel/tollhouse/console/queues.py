@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from starlette.responses import Response
 
@@ -24,7 +24,7 @@ async def index(desk: Desk) -> Response:
         desk.tenant.id, queue, state=state if state in STATES else None, cursor=desk.query("cursor") or None
     )
     more = desk.more("/deliveries", found.next_cursor, queue=queue, state=state)
-    values = {"rows": found.items, "queue": queue, "state": state, "states": WORDS}
+    values: dict[str, Any] = {"rows": found.items, "queue": queue, "state": state, "states": WORDS}
     return desk.page("deliveries.html", section="deliveries", more=more, **values)
 
 

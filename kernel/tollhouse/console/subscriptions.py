@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -24,7 +24,7 @@ async def index(desk: Desk) -> Response:
         desk.tenant.id, status=status if status in STATUSES else None, cursor=desk.query("cursor") or None
     )
     who = await people(desk, (one.user_id for one in found.items))
-    values = {"subscriptions": found.items, "who": who, "status": status, "statuses": STATUSES}
+    values: dict[str, Any] = {"subscriptions": found.items, "who": who, "status": status, "statuses": STATUSES}
     more = desk.more("/subscriptions", found.next_cursor, status=status)
     return desk.page("subscriptions.html", section="subscriptions", more=more, **values)
 
@@ -63,7 +63,7 @@ async def _page(desk: Desk, form: Form) -> Response:
     detail = await desk.parts.subscription_admin.detail(desk.tenant.id, desk.id())
     user = await desk.parts.users.get(desk.tenant.id, detail.summary.user_id)
     agents = (await desk.parts.agents.list(desk.tenant.id, limit=200)).items
-    values = {"detail": detail, "one": detail.summary.subscription, "user": user, "form": form}
+    values: dict[str, Any] = {"detail": detail, "one": detail.summary.subscription, "user": user, "form": form}
     values["limit_texts"] = texts(detail.entitlement.limits, agents)
     values["override_texts"] = texts([one.limit for one in detail.overrides], agents)
     return desk.page("subscription.html", status=form.status, section="subscriptions", **values)

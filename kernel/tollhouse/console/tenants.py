@@ -44,9 +44,7 @@ async def create(desk: Desk) -> Response:
 
     values = {name: form.text(name) for name in ("currency", "timezone", "language")}
     try:
-        tenant = await desk.parts.tenants.create(
-            form.text("slug"), form.text("name"), actor=desk.actor, fill=fill, **values
-        )
+        tenant = await desk.parts.tenants.create(form.text("slug"), form.text("name"), actor=desk.actor, fill=fill, **values)
     except (InvalidInput, Conflict) as error:
         form.failed(error)
         if error.http_code == "slug_taken":

@@ -62,9 +62,7 @@ async def _both(desk: Desk) -> tuple[VersionRow, AgentRow]:
 
 
 async def _tried(desk: Desk, agent: AgentRow, version: VersionRow, message: str) -> Tried:
-    request = TurnRequest(
-        agent.slug, (Text(message),), metadata={"test": True, "version": str(version.id)}, store=False
-    )
+    request = TurnRequest(agent.slug, (Text(message),), metadata={"test": True, "version": str(version.id)}, store=False)
     started = time.perf_counter()
     result = await desk.parts.turns.run(desk.caller, request)
     milliseconds = round((time.perf_counter() - started) * 1000)

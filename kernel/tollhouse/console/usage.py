@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -35,7 +35,14 @@ async def show(desk: Desk) -> Response:
     by, first, last = _wanted(desk)
     rows = await desk.parts.reports.usage(desk.tenant.id, by, first, last, order="key" if by == "day" else "cost")
     days = rows if by == "day" else await desk.parts.reports.usage(desk.tenant.id, "day", first, last)
-    values = {"by": by, "first": first, "last": last, "groups": GROUPS, "rows": _shown(rows, by), "count": len(rows)}
+    values: dict[str, Any] = {
+        "by": by,
+        "first": first,
+        "last": last,
+        "groups": GROUPS,
+        "rows": _shown(rows, by),
+        "count": len(rows),
+    }
     return desk.page("usage.html", section="usage", chart=_chart(days, first, last), totals=_totals(rows), **values)
 
 

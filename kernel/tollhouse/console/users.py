@@ -53,9 +53,7 @@ async def invite(desk: Desk) -> Response:
     form = await desk.form()
     email, name, role = form.text("email"), form.text("name"), form.optional("role")
     try:
-        user, token = await desk.parts.accounts.invite(
-            desk.tenant.id, email, role, by=desk.by, actor=desk.actor, name=name
-        )
+        user, token = await desk.parts.accounts.invite(desk.tenant.id, email, role, by=desk.by, actor=desk.actor, name=name)
     except (InvalidInput, Conflict) as error:
         form.failed(error)
         if error.http_code == "email_taken":
@@ -128,7 +126,7 @@ def _may_touch(desk: Desk, user: User) -> dict[str, bool]:
     """What the person at the desk may do to this user: staff and owners are protected from those below them."""
     if user.status == "erased":
         return {"help": False, "manage": False}
-    needed = "own" if user.role == "owner" else "manage" if user.role is not None else None
+    needed: roles.Permission | None = "own" if user.role == "owner" else "manage" if user.role is not None else None
     guarded = user.operator and not desk.operator
 
     def allowed(right: roles.Permission) -> bool:

@@ -74,7 +74,7 @@ async def update(desk: Desk) -> Response:
     spec = spec_of(form)
     try:
         form.check()
-        values = {"spec": spec, "note": form.text("note"), "expected": _moment(form.get("expected"))}
+        values: dict[str, Any] = {"spec": spec, "note": form.text("note"), "expected": _moment(form.get("expected"))}
         version = await desk.parts.agents.update_draft(desk.tenant.id, desk.actor, version.id, **values)
     except (InvalidInput, Conflict) as error:
         return await _form(desk, place_errors(form, error), agent, version)

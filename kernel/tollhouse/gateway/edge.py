@@ -112,10 +112,12 @@ class Edge:
         """Tenant, principal, rate, and whether a browser was tricked."""
         exchange.tenant, info = await self._tenancy.find(slug, exchange.headers)
         agent = exchange.headers.get(b"user-agent", b"")[:300].decode("latin-1")
-        scope[CALLER] = exchange.caller = Caller(info, None, exchange.address, agent)
-        principal = await self._principal(exchange, entry, exchange.tenant.id, info.slug)
-        if principal is not None:
+        principal = None
+        try:
+            principal = await self._principal(exchange, entry, exchange.tenant.id, info.slug)
+        finally:  # a page about an error shows the tenant too
             scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent)
+        if principal is not None:
             exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
         elif not entry.public:
             raise Unauthenticated()

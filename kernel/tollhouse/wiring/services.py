@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from tollhouse.console.mount import console_mount
 from tollhouse.console.parts import ConsoleParts
 from tollhouse.plugin.mounts import Mount
-from tollhouse.routes.admin import admin_mount
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.api import api_mount
-from tollhouse.routes.hooks import hooks_mount
+from tollhouse.routes.mounts import RouteServices
+from tollhouse.routes.mounts import kernel_mounts as interface_mounts
 from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container
 
@@ -18,9 +17,7 @@ from tollhouse.wiring.container import Container
 def kernel_mounts(container: Container, background: Background) -> Sequence[Mount]:
     """The kernel's own routes: the public API, the admin's, the webhooks, and the console."""
     return [
-        api_mount(),
-        admin_mount(admin_services(container)),
-        hooks_mount(background.intake),
+        *interface_mounts(RouteServices(admin_services(container), background.intake)),
         *console_mount(console_parts(container)),
     ]
 

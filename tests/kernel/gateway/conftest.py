@@ -14,7 +14,7 @@ from fastapi import APIRouter, Form
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from tollhouse.gateway.application import Application, build_application
 from tollhouse.gateway.exchange import caller_of, end_session, start_session
@@ -225,6 +225,17 @@ def openai_mount() -> Mount:
     return Mount("", APIRouter(routes=[Route("/v1/echo", echo, methods=["POST"])]), errors="openai")
 
 
+def plugin_page_mount() -> Mount:
+    async def enter(request: Request) -> Response:
+        response = Response(status_code=303, headers={"location": request.scope["tollhouse.static"]("icon.svg")})
+        assert request.scope["tollhouse.cookies"].work
+        request.scope["tollhouse.cookies"].set(response, "token", datetime(2099, 1, 1, tzinfo=UTC))
+        return response
+
+    routes: list[BaseRoute] = [Route("/p/enter", enter, methods=["POST"])]
+    return Mount("", APIRouter(routes=routes), public=frozenset({"POST /p/enter"}), errors="page")
+
+
 Build = Callable[..., Application]
 
 
@@ -248,7 +259,8 @@ def build(town: Town, monkeypatch: pytest.MonkeyPatch) -> Build:
 
     def make(*, mounts: Sequence[Mount] | None = None, **settings: Any) -> Application:
         readiness = settings.pop("readiness", {})
-        plugins = settings.pop("plugin_mounts", [Registered("demo", openai_mount())])
+        ours = [Registered("demo", openai_mount()), Registered("pages", plugin_page_mount())]
+        plugins = settings.pop("plugin_mounts", ours)
         return build_application(
             GatewayParts(
                 settings=Settings(**settings),

@@ -54,6 +54,18 @@ async def test_a_stale_cookie_is_as_good_as_none_and_taken_back(ask):
     assert answer.headers["set-cookie"].startswith("__Host-th-default=; Max-Age=0")
 
 
+async def test_signing_in_over_a_stale_cookie_keeps_the_new_one(ask):
+    headers = {
+        "cookie": "__Host-th-default=gone",
+        "content-type": "application/x-www-form-urlencoded",
+        "sec-fetch-site": "same-origin",
+    }
+    for path, token in (("/login", "cookie-default"), ("/p/enter", "token")):
+        answer = await ask("POST", path, body=b"email=a", headers=headers)
+        cookies = [value for name, value in answer.all_headers if name == "set-cookie"]
+        assert [cookie.split(";")[0] for cookie in cookies] == [f"__Host-th-default={token}"]
+
+
 async def test_an_api_key_is_no_cookie(ask):
     assert (await ask("GET", "/home", headers={"cookie": "__Host-th-default=key"})).status == 401
 
