@@ -42,7 +42,7 @@ def _members(item: type[Any]) -> Iterator[str]:
         yield from (f"{member.name} = {member.value!r}" for member in item)
         return
     fields = {field.name for field in dataclasses.fields(item)} if dataclasses.is_dataclass(item) else set()
-    for name, kind in item.__dict__.get("__annotations__", {}).items():
+    for name, kind in inspect.get_annotations(item).items():
         if not name.startswith("_"):
             has_default = name in fields and _has_default(item, name)
             yield f"{name}: {kind if isinstance(kind, str) else _plain(kind)}{' = …' if has_default else ''}"

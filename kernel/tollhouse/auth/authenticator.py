@@ -30,9 +30,9 @@ MAX_TOUCHES: Final = 100
 
 @dataclass(slots=True)
 class _Known:
-    """A look-up under way or done. It may be believed until ``until``, counted from before it was asked."""
+    """A look-up under way or done. How old it is counts from before it was ``asked``."""
 
-    until: float
+    asked: float
     task: asyncio.Task[Principal]
 
 
@@ -53,8 +53,8 @@ class Authenticator:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._touching: dict[UUID, asyncio.Task[None]] = {}
 
-    async def authenticate(self, token: str) -> Principal:
-        """Who this is.
+    async def authenticate(self, token: str, *, max_age: float = CACHE_SECONDS) -> Principal:
+        """Who this is. ``max_age``: seconds for which an answer is believed, where admission reads the credential again.
 
         Raises:
             Unauthenticated: the token is malformed (found without the database), unknown, expired or ended, or its user is
@@ -64,9 +64,9 @@ class Authenticator:
         if parsed.kind == "link":
             raise Unauthenticated()
         known = self._known.get(parsed.digest)
-        if known is None or self._clock() >= known.until:
+        if known is None or self._clock() >= known.asked + max_age:
             known = self._ask(parsed)
-        return await asyncio.shield(known.task)
+        return known.task.result() if known.task.done() else await asyncio.shield(known.task)
 
     def forget(self, user_id: UUID) -> None:
         """Believe nothing any more that this process remembers of a user."""
@@ -79,7 +79,7 @@ class Authenticator:
         await asyncio.gather(*self._touching.values(), *(known.task for known in self._known.values()), return_exceptions=True)
 
     def _ask(self, parsed: ParsedToken) -> _Known:
-        known = _Known(self._clock() + CACHE_SECONDS, asyncio.create_task(self._look_up(parsed)))
+        known = _Known(self._clock(), asyncio.create_task(self._look_up(parsed)))
         self._known[parsed.digest] = known
         self._known.move_to_end(parsed.digest)
         if len(self._known) > self._size:

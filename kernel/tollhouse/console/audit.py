@@ -37,7 +37,7 @@ PAGES: Final = {
 """Where the page of a thing is."""
 
 
-@area.get("/audit")
+@area.get("/audit", "manage")
 async def index(desk: Desk) -> Response:
     """Entries, newest first."""
     thing, actor, target = desk.query("thing"), parse_id(desk.query("actor")), desk.query("target")[:100]

@@ -117,7 +117,7 @@ class Desk:
             "go": self.url,
             "may": self.may,
             "here": section,
-            "nav": navigation(self.operator),
+            "nav": navigation(manages=self.may("manage"), operator=self.operator),
             "toast": TOASTS.get(self.query("done")),
             "when": partial(formats.moment, zone=self.tenant.timezone),
         }

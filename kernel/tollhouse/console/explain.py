@@ -26,7 +26,7 @@ RULES: Final = {
 }
 
 
-@area.get("/users/{id}/explain", "help")
+@area.get("/users/{id}/explain")
 async def show(desk: Desk) -> Response:
     """The answer for one agent on one channel, as it is at this moment."""
     user = await desk.parts.users.get(desk.tenant.id, desk.id())

@@ -21,7 +21,14 @@ TONES: Final = {
     **dict.fromkeys(("quarantined", "blocked", "suspended", "failed", "refunded"), "bad"),
     **dict.fromkeys(("draft", "canceled"), "info"),
 }
-WORDS: Final = {"past_due": "past due", "llm": "models", "auth": "sign-in", "period": "billing period"}
+WORDS: Final = {
+    "calls": "messages",
+    "concurrent": "at the same time",
+    "past_due": "past due",
+    "llm": "models",
+    "auth": "sign-in",
+    "period": "billing period",
+}
 
 
 def exponent(currency: str) -> int:

@@ -42,6 +42,7 @@ _MAIN: Final[Sequence[tuple[str, Sequence[Entry]]]] = (
         ),
     ),
 )
+_MANAGED: Final = frozenset({"audit"})
 _OPERATOR: Final[tuple[str, Sequence[Entry]]] = ("Installation", (("tenants", "Tenants", "/tenants", "shield"),))
 
 TOASTS: Final[Mapping[str, str]] = {
@@ -76,6 +77,7 @@ TOASTS: Final[Mapping[str, str]] = {
 }
 
 
-def navigation(operator: bool) -> Sequence[tuple[str, Sequence[Entry]]]:
-    """The groups of the left side."""
-    return (*_MAIN, _OPERATOR) if operator else _MAIN
+def navigation(*, manages: bool, operator: bool) -> Sequence[tuple[str, Sequence[Entry]]]:
+    """The groups of the left side: what leads to a refusal is not shown."""
+    main = [(label, [one for one in entries if manages or one[0] not in _MANAGED]) for label, entries in _MAIN]
+    return [*main, _OPERATOR] if operator else main

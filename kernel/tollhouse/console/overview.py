@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tollhouse.console import format as formats
 from tollhouse.console.charts import bar_chart, days_between
 from tollhouse.console.desk import Area, Desk
+from tollhouse.console.users import people
 from tollhouse.reports.service import MarginRow, UsageRow
 
 area = Area()
@@ -35,6 +36,7 @@ async def show(desk: Desk) -> Response:
     today = local_day(desk)
     first = today - timedelta(days=DAYS - 1)
     usage = await parts.reports.usage(tenant_id, "day", first, today)
+    orders = (await parts.subscription_admin.orders(tenant_id, state="pending", limit=5)).items
     month = await parts.reports.margin(tenant_id, "day", today.replace(day=1), today)
     return desk.page(
         "overview.html",
@@ -42,13 +44,14 @@ async def show(desk: Desk) -> Response:
         figures=[_turns(usage, today), *_money(month, desk.tenant.currency)],
         chart=bar_chart("Messages", f"last {DAYS} days", calls_by_day(usage, first, today), "messages"),
         alarms=await parts.alarms.open(tenant_id),
-        orders=(await parts.subscription_admin.orders(tenant_id, state="pending", limit=5)).items,
+        orders=orders,
+        who=await people(desk, (one.user_id for one in orders)),
         denials=await parts.denials.recent(tenant_id, limit=8),
         fresh=not (await parts.agents.list(tenant_id, limit=1)).items,
     )
 
 
-@area.post("/alarms/{id}/resolve")
+@area.post("/alarms/{id}/resolve", "help")
 async def resolve(desk: Desk) -> Response:
     """Take an alarm off the list."""
     await desk.parts.alarms.resolve(desk.tenant.id, desk.id(), desk.actor)

@@ -39,7 +39,7 @@ class Alarms(Protocol):
         """Alarms that nobody has resolved, newest first."""
         ...
 
-    async def resolve(self, tenant_id: UUID, alarm_id: UUID, actor: Actor) -> None:
+    async def resolve(self, tenant_id: UUID, alarm_id: UUID, actor: Actor) -> object:
         """Take an alarm off the list, with an audit entry. Should it happen again, it is a new one.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What staff do with a user. Who may do what to whom is the rule of ``auth.roles``; where no service asks it, it is asked here."""
+"""What staff do with a user. Who may do what to whom is the rule of ``auth.roles``; what no service asks, is asked here."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ async def index(desk: Desk) -> Response:
         desk.tenant.id, status=status if status in STATUSES else None, cursor=desk.query("cursor") or None
     )
     who = await people(desk, (one.user_id for one in found.items))
-    values: dict[str, Any] = {"subscriptions": found.items, "who": who, "status": status, "statuses": STATUSES}
+    values: dict[str, Any] = {"subscriptions": found.items, "who": who, "chosen": status, "statuses": STATUSES}
     more = desk.more("/subscriptions", found.next_cursor, status=status)
     return desk.page("subscriptions.html", section="subscriptions", more=more, **values)
 

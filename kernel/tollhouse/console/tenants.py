@@ -53,7 +53,7 @@ async def create(desk: Desk) -> Response:
         return _form(desk, form)
     desk.parts.directory.forget()
     link = f"{desk.parts.settings.base_url}/t/{tenant.slug}/claim/{tokens[0]}"
-    return once(desk, f"The first owner's link of {tenant.name}", link, LIFETIME["owner"].days, "/tenants")
+    return once(desk, f"The first owner's link of {tenant.name}", link, LIFETIME["owner"].days, "/tenants", "tenants")
 
 
 @area.post("/tenants/{id}/suspend", "operator")

@@ -117,9 +117,9 @@ async def people(desk: Desk, ids: Iterable[UUID]) -> dict[UUID, User]:
     return found
 
 
-def once(desk: Desk, title: str, secret: str, days: float, back: str) -> Response:
+def once(desk: Desk, title: str, secret: str, days: float, back: str, section: str = "users") -> Response:
     """A page with something that is shown this once."""
-    return desk.page("once.html", section="users", title=title, secret=secret, days=days, back=desk.url(back))
+    return desk.page("once.html", section=section, title=title, secret=secret, days=days, back=desk.url(back))
 
 
 def _may_touch(desk: Desk, user: User) -> dict[str, bool]:

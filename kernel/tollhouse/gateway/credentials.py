@@ -11,6 +11,9 @@ from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import Unauthenticated
 
 MAX_TOKEN = 512
+RECHECKED_AGE = 30.0
+"""Seconds for which an answer is believed on routes whose every effect is admitted: admission reads the credential again."""
+
 ELSEWHERE = "This credential belongs to another tenant: use its own address, /t/<tenant>/ or the header X-Tenant"
 
 
@@ -30,7 +33,8 @@ class Credentials:
         """
         authorization = exchange.headers.get(b"authorization")
         if authorization is not None:
-            return await self._bearer(authorization, tenant_id)
+            rechecked = exchange.entry is not None and exchange.entry.rechecked
+            return await self._bearer(authorization, tenant_id, rechecked)
         token = self._cookies.read(slug, exchange.headers.get(b"cookie"))
         if token is None:
             return None
@@ -44,11 +48,12 @@ class Credentials:
         exchange.by_cookie = True
         return principal
 
-    async def _bearer(self, authorization: bytes, tenant_id: UUID) -> Principal:
+    async def _bearer(self, authorization: bytes, tenant_id: UUID, rechecked: bool) -> Principal:
         scheme, _, token = authorization.decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
             raise Unauthenticated()
-        principal = await self._authenticator.authenticate(token.strip())
+        ask = self._authenticator.authenticate
+        principal = await (ask(token.strip(), max_age=RECHECKED_AGE) if rechecked else ask(token.strip()))
         if principal.tenant_id != tenant_id:
             raise Unauthenticated(ELSEWHERE)
         return principal

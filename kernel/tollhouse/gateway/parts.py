@@ -21,7 +21,7 @@ from tollhouse.tenants.values import Tenant
 class Authenticates(Protocol):
     """Says whose a token is (``tollhouse.auth.authenticator.Authenticator``)."""
 
-    async def authenticate(self, token: str) -> Principal: ...
+    async def authenticate(self, token: str, *, max_age: float = 1.0) -> Principal: ...
 
 
 class Directory(Protocol):

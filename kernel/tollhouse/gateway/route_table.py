@@ -37,6 +37,7 @@ class Entry:
     infra: bool = False
     tenantless: bool = False
     plain: ASGIApp | None = None
+    rechecked: bool = False
     counters: dict[int, Any] = field(default_factory=dict)
 
     @property
@@ -169,6 +170,7 @@ def _entry(mount: Mount, context: RouteContext, method: str, plugin: str | None)
         endpoint=context.endpoint,
         public=key in mount.public or get_key in mount.public,
         large=key in mount.large_bodies,
+        rechecked=key in mount.rechecked,
         json=method in UNSAFE and mount.errors != "page" and _takes_json(route),
         plain=context.app if plain else None,
     )

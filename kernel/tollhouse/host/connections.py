@@ -52,12 +52,14 @@ InUse = Callable[[AsyncConnection, UUID, UUID], Awaitable[str | None]]
 """(conn, tenant, connection) -> what uses it, in a word or two; for uses that no foreign key knows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Loaded:
     found: Registered[Any]
     config: BaseModel
     around: Surroundings
     revision: int
+    # The last context made for nobody in particular: every turn within a second or so asks for the same one again.
+    bound: Bound | None = None
 
 
 class Connections:
@@ -291,7 +293,11 @@ class Connections:
                 self._cache[key] = loaded
                 if len(self._cache) > CACHED:
                     self._cache.popitem(last=False)
-        return self._bind(loaded, Caller(tenant, principal))
+        if principal is not None:
+            return self._bind(loaded, Caller(tenant, principal))
+        if loaded.bound is None or loaded.bound.ctx.tenant != tenant:
+            loaded.bound = self._bind(loaded, Caller(tenant, None))
+        return loaded.bound
 
     def _bind(self, loaded: _Loaded, caller: Caller) -> Bound:
         ctx = self.contexts.bind(loaded.around, loaded.config, caller)

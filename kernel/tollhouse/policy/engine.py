@@ -67,13 +67,15 @@ class PolicyEngine:
         reason = first_reason(self.rules, case)
         return self._denial(case, reason) if reason is not None else None
 
-    def fit(self, case: Case, needs: Needs) -> tuple[Decision, Fit]:
-        """The decision on the limits, and what has to be set aside when it is a yes."""
-        applied = applied_limits(case, case.facts.standings)
-        result = fit(applied, needs)
+    def fit(self, case: Case, needs: Needs) -> Fit:
+        """What has to be set aside; or why it does not fit, which :meth:`verdict` puts into words."""
+        return fit(applied_limits(case, case.facts.standings), needs)
+
+    def verdict(self, case: Case, result: Fit) -> Decision:
+        """The decision that a fit comes to, with all its limits."""
         if result.reason is not None:
-            return self._denial(case, result.reason, result.blocking), result
-        return self._yes(case, applied, result), result
+            return self._denial(case, result.reason, result.blocking)
+        return self._yes(case, applied_limits(case, case.facts.standings), result)
 
     def _yes(self, case: Case, applied: Sequence[Applied], result: Fit) -> Decision:
         return Decision(
@@ -113,7 +115,7 @@ class PolicyEngine:
         if denial is not None:
             return denial
         tokens = int(request.metadata.get("prompt_tokens", 1) or 1)
-        return self.fit(case, Needs(input_tokens=max(1, tokens)))[0]
+        return self.verdict(case, self.fit(case, Needs(input_tokens=max(1, tokens))))
 
     async def check_many(self, principal: Principal, channel: str) -> list[tuple[AgentFacts, Decision]]:
         """Every published agent with the decision on it: how lists are filtered."""
@@ -123,7 +125,7 @@ class PolicyEngine:
             # A list needs no versions: a published agent without an active one is denied when it is asked.
             ready = replace(agent, versions=((UUID(int=0), 10_000),))
             case = replace(base, facts=replace(base.facts, agent=ready), request=AccessRequest(principal, agent.slug, channel))
-            found.append((agent, self.gate(case) or self.fit(case, Needs())[0]))
+            found.append((agent, self.gate(case) or self.verdict(case, self.fit(case, Needs()))))
         return found
 
     async def explain(self, request: AccessRequest) -> tuple[Decision, list[Step]]:
@@ -136,7 +138,8 @@ class PolicyEngine:
             if reason is not None:
                 return self._denial(case, reason), steps
         needs = Needs(input_tokens=max(1, int(request.metadata.get("prompt_tokens", 1) or 1)))
-        decision, result = self.fit(case, needs)
+        result = self.fit(case, needs)
+        decision = self.verdict(case, result)
         for applied in applied_limits(case, case.facts.standings):
             blocked = result.blocking is not None and applied.limit == result.blocking.limit
             used = f"{applied.standing.used} used and {applied.standing.held} held of {applied.limit.amount}"

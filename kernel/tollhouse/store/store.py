@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from tollhouse.store.connection import ScopedConnection
 from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.pool import HotPool
 from tollhouse.store.scope import OPERATOR, Scope, tenant_scope
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ LOST = (
     TimeoutError,
 )
 ATTEMPTS = 5
+WAIT_SECONDS = 20.0
 
 
 class Store:
@@ -55,7 +57,6 @@ class Store:
     def __init__(self, dsn: str, *, pool_size: int = 5, hot_pool_size: int = 10, application: str = "tollhouse") -> None:
         """``dsn`` logs in as the role without rights; ``pool_size`` is for ordinary work, ``hot_pool_size`` for turns."""
         self.dsn = dsn
-        self._hot_pool_size = hot_pool_size
         self._server_settings = {
             "application_name": application,
             "statement_timeout": "5000",
@@ -72,8 +73,7 @@ class Store:
             pool_timeout=15,
             pool_pre_ping=False,
         )
-        self._hot: asyncpg.Pool[Any] | None = None
-        self._opening = asyncio.Lock()
+        self._hot = HotPool(self._connect, hot_pool_size)
         self._clock_sql = ""
 
     async def _connect(self) -> Any:
@@ -84,9 +84,7 @@ class Store:
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
-        if self._hot is not None:
-            await self._hot.close()
-            self._hot = None
+        await self._hot.close()
 
     def at(self, moment: datetime | None) -> None:
         """Override the database's clock for every transaction of this store (for tests); None takes it back."""
@@ -133,12 +131,14 @@ class Store:
         Raises:
             DatabaseDown: the database cannot be reached, or was lost.
         """
-        pool = self._hot or await self._open()
         begin = "BEGIN;" + scope.sql + self._clock_sql
         for attempt in range(ATTEMPTS):
             try:
-                async with pool.acquire(timeout=20) as conn:
+                conn = await self._hot.acquire(WAIT_SECONDS)
+                try:
                     return await _in_transaction(conn, begin, work)
+                finally:
+                    self._hot.release(conn)
             except REPEATABLE as error:
                 log.info("transaction repeated after %s", type(error).__name__)
                 if attempt == ATTEMPTS - 1:
@@ -147,29 +147,13 @@ class Store:
                 raise DatabaseDown() from error
         raise AssertionError("unreachable")
 
-    async def _open(self) -> asyncpg.Pool[Any]:
-        async with self._opening:
-            if self._hot is None:
-                try:
-                    self._hot = await asyncpg.create_pool(
-                        self.dsn,
-                        min_size=1,
-                        max_size=self._hot_pool_size,
-                        connection_class=ScopedConnection,
-                        server_settings=self._server_settings,
-                        timeout=5,
-                    )
-                except LOST as error:
-                    raise DatabaseDown() from error
-            return self._hot
-
     async def schema_revision(self) -> str | None:
         """The migration that the database stands at; None for an empty database."""
         async with self.operator() as conn:
             if not (await conn.execute(text("SELECT to_regclass('public.alembic_version') IS NOT NULL"))).scalar():
                 return None
-            found = await conn.execute(text("SELECT version_num FROM alembic_version"))
-            return found.scalar()
+            found: str | None = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+            return found
 
     async def ping(self) -> bool:
         """Whether the database answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ class TenantDirectory:
         self.store = store
         self._clock = clock
         self._known: OrderedDict[str | UUID, tuple[float, Tenant | None]] = OrderedDict()
+        self._asking: dict[str | UUID, asyncio.Task[Tenant | None]] = {}
 
     async def by_slug(self, slug: str) -> Tenant:
         """
@@ -61,6 +63,7 @@ class TenantDirectory:
     def forget(self) -> None:
         """Believe nothing any more that this process remembers."""
         self._known.clear()
+        self._asking.clear()
 
     async def _find(
         self, key: str | UUID, ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]], *, usable: bool = True
@@ -69,18 +72,33 @@ class TenantDirectory:
             raise NotFound()
         known = self._known.get(key)
         asked_at = self._clock()
-        if known is None or asked_at >= known[0]:
-            async with self.store.transaction(NOBODY) as conn:
-                row = await ask(conn)
-                moment = await repository.now(conn)
-            known = (asked_at + CACHE_SECONDS, None if row is None else tenant_of(row, moment))
-            self._known[key] = known
-            self._known.move_to_end(key)
-            if len(self._known) > CACHE_SIZE:
-                self._known.popitem(last=False)
-        if known[1] is None:
+        if known is not None and asked_at < known[0]:
+            tenant = known[1]
+        else:
+            # Requests that come meanwhile wait for the same answer instead of all asking.
+            asking = self._asking.get(key)
+            if asking is None:
+                asking = self._asking[key] = asyncio.create_task(self._ask(key, ask, asked_at))
+                asking.add_done_callback(lambda _: self._asking.pop(key, None))
+            tenant = await asyncio.shield(asking)
+        if tenant is None:
             raise NotFound()
-        return known[1]
+        return tenant
+
+    async def _ask(
+        self, key: str | UUID, ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]], asked_at: float
+    ) -> Tenant | None:
+        async with self.store.transaction(NOBODY) as conn:
+            row = await ask(conn)
+            moment = await repository.now(conn)
+        tenant = None if row is None else tenant_of(row, moment)
+        if self._asking.get(key) is not asyncio.current_task():
+            return tenant  # told to forget meanwhile: what was read may be old
+        self._known[key] = (asked_at + CACHE_SECONDS, tenant)
+        self._known.move_to_end(key)
+        if len(self._known) > CACHE_SIZE:
+            self._known.popitem(last=False)
+        return tenant
 
 
 def info(tenant: Tenant, base_url: str) -> TenantInfo:

@@ -1,10 +1,11 @@
-"""Transaction 1 of a turn: facts and counters are read and locked, the engine decides, turn and hold are written. Then commit."""
+"""Transaction 1 of a turn: facts and counters are read and locked, the engine decides, turn and hold are written."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,7 +16,6 @@ from tollhouse.billing.plans import PlanCache
 from tollhouse.conversations.repository import title_of
 from tollhouse.host.caller import Caller
 from tollhouse.host.connections import Connections
-from tollhouse.plugin.access import Decision
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound
@@ -50,7 +50,9 @@ class Ask:
     @classmethod
     def of(cls, caller: Caller, request: TurnRequest, parts: tuple[Part, ...], source_id: UUID | None) -> Ask:
         """A fresh turn."""
-        return cls(caller, request, parts, source_id or caller.user.user_id, body_hash(request), new_id())
+        # Without a key nobody will ever compare the bodies.
+        body = body_hash(request) if request.external_id is not None else b""
+        return cls(caller, request, parts, source_id or caller.user.user_id, body, new_id())
 
     @property
     def access(self) -> AccessRequest:
@@ -70,7 +72,6 @@ class Admitted:
     max_output_tokens: int
     prices: Mapping[tuple[str, str], Price | None]
     conversation_id: UUID | None
-    decision: Decision
 
 
 class Admission:
@@ -112,16 +113,14 @@ class Admission:
         version = await self._version(ask, facts)
         candidates, prices = await self._candidates(ask.caller.tenant, facts, version)
         prepared = self._prepare(ask, facts, version, history, candidates)
-        decision, fit = self.policy.fit(case, needs_of(prepared, prices))
-        if not decision.allowed:
-            raise AccessDenied(decision)
+        fit = self.policy.fit(case, needs_of(prepared, prices))
+        if fit.reason is not None:
+            raise AccessDenied(self.policy.verdict(case, fit))
         if any(line.counter.id not in facts.standings for line in fit.lines):
             await ensure_counters(conn, facts.tenant.id, fit.lines)
             return fit
         hold = Hold(new_id(), ask.turn_id, ask.attempt, fit.lines)
-        admitted = Admitted(
-            ask, case, hold, prepared, fit.max_output_tokens, prices, conversation_id or self._new_talk(ask), decision
-        )
+        admitted = Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, conversation_id or self._new_talk(ask))
         return admitted if await self._write(conn, admitted, new_talk=conversation_id is None) else None
 
     # -- what is sent --------------------------------------------------------------------------------------------------
@@ -174,8 +173,9 @@ class Admission:
                 continue
             bound = await self._connections.bound(tenant, choice.connection_id, revision)
             backend = bound.backend
-            info = backend.describe(bound.ctx.config, choice.model) if isinstance(backend, DescribesModels) else None
-            count = _counter(backend, choice.model) if isinstance(backend, CountsTokens) else None
+            describes, counts = _abilities(backend.__class__)
+            info = backend.describe(bound.ctx.config, choice.model) if describes else None
+            count = _counter(backend, choice.model) if counts else None
             found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision))
             prices[backend.name, choice.model] = await self._prices.get(tenant.id, backend.name, choice.model)
         if not found:
@@ -258,6 +258,12 @@ def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict
         "channel": case.request.channel,
         "test": case.request.test,
     }
+
+
+@lru_cache(maxsize=256)
+def _abilities(kind: type) -> tuple[bool, bool]:
+    """Whether backends of this class describe models, and count tokens; asked of the class once, because asking is slow."""
+    return issubclass(kind, DescribesModels), issubclass(kind, CountsTokens)
 
 
 def _counter(backend: CountsTokens, model: str) -> Callable[[str], int | None]:

@@ -7,7 +7,7 @@ what calls cost that led nowhere, is the tenant's cost, in entries of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tollhouse.plugin.llm import TokenUsage
@@ -66,13 +66,15 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     alarms += [_unknown_price(entry) for entry in entries if entry.cost is None and entry.certainty != "unknown"]
     usage = _sum([counted[place].usage for place in paid])
     if last is None:
-        main = replace(_base(admitted), outcome=outcome, certainty="exact", cost=0)
+        main = _base(admitted, outcome=outcome, certainty="exact", cost=0)
         return Charge(main, (), {}, usage, "", tuple(alarms))
     spent = _spent(usage, sum(entries[place].cost or 0 for place in paid)) if answered else {}
     alarms += _beyond(admitted, usage) if answered else []
-    main = replace(entries[-1], outcome=outcome, calls=1 if answered else 0)
-    others = tuple(replace(entry, kind=_other_kind(admitted)) for entry in entries[:-1])
-    return Charge(main, others, spent, usage, last.reported_model or last.model, tuple(alarms))
+    main = entries.pop()
+    main.outcome, main.calls = outcome, 1 if answered else 0
+    for entry in entries:
+        entry.kind = _other_kind(admitted)
+    return Charge(main, tuple(entries), spent, usage, last.reported_model or last.model, tuple(alarms))
 
 
 def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:
@@ -129,13 +131,11 @@ def _calls_allowed(admitted: Admitted) -> int:
     return 2 if admitted.prepared.version.schema is not None else 1
 
 
-def _base(admitted: Admitted) -> Entry:
+def _base(admitted: Admitted, **more: Any) -> Entry:
     case, version = admitted.case, admitted.prepared.version
     subscription = case.facts.subscription
     return Entry(
         user_id=case.facts.user.id,
-        outcome="ok",
-        certainty="exact",
         kind="test" if case.request.test else "turn",
         turn_id=admitted.hold.turn_id,
         attempt=admitted.hold.attempt,
@@ -144,14 +144,15 @@ def _base(admitted: Admitted) -> Entry:
         plan_version_id=subscription.plan_version_id if subscription else None,
         subscription_id=subscription.id if subscription else None,
         channel=case.request.channel,
+        **more,
     )
 
 
 def _entry(admitted: Admitted, call: CallRecord, counted: _Counted) -> Entry:
     price = admitted.prices.get((call.backend, call.model))
     usage = counted.usage
-    return replace(
-        _base(admitted),
+    return _base(
+        admitted,
         connection_id=call.connection_id,
         backend=call.backend,
         model=call.model,

@@ -82,8 +82,8 @@ ADMIT = {key: _admit(*key) for key in product((True, False), repeat=3)}
 
 _FINISH = """
     done AS (
-        UPDATE turns SET state = :turn_state, reply = :reply::jsonb, usage = :usage::jsonb, error = :error::jsonb, model = :model,
-                         finished_at = app_now()
+        UPDATE turns SET state = :turn_state, reply = :reply::jsonb, usage = :usage::jsonb, error = :error::jsonb,
+                         model = :model, finished_at = app_now()
         WHERE tenant_id = :tenant AND id = :turn AND attempt = :entry_attempt AND EXISTS (SELECT 1 FROM h)
     )"""
 

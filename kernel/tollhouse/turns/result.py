@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +13,18 @@ from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnResult
 from tollhouse.store.events import clean
 
+_UNSTORABLE = re.compile(r"\\u(0000|[dD][89a-fA-F])")
+
 
 def reply_json(reply: Reply) -> str:
     """A reply as it is stored. NUL, which JSON columns refuse, is left out: a model may say anything."""
-    return json.dumps(clean({"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish}))
+    return stored_json({"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish})
+
+
+def stored_json(value: Any) -> str:
+    """JSON for a column. Cleaned only where there is something to clean, which a look at the text tells."""
+    text = json.dumps(value)
+    return json.dumps(clean(value)) if "\\u" in text and _UNSTORABLE.search(text) else text
 
 
 def usage_json(usage: TokenUsage) -> str:

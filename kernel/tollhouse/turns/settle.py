@@ -14,14 +14,13 @@ from tollhouse.conversations.repository import title_of
 from tollhouse.plugin.content import Reply, part_to_json
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.store.errors import DatabaseDown
-from tollhouse.store.events import clean
 from tollhouse.store.ids import new_id
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admitted
 from tollhouse.turns.charge import Charge
-from tollhouse.turns.result import error_json, reply_json, usage_json
+from tollhouse.turns.result import error_json, reply_json, stored_json, usage_json
 from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.entries import append
 from tollhouse.usage.holds import charges
@@ -104,7 +103,7 @@ class Settlement:
                 "message": new_id(),
                 "conversation": ended.admitted.conversation_id,
                 "title": title_of(ended.admitted.ask.parts),
-                "parts": json.dumps(clean([part_to_json(part) for part in ended.reply.parts])),
+                "parts": stored_json([part_to_json(part) for part in ended.reply.parts]),
             }
         if told:
             params |= {

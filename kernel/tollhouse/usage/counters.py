@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -29,6 +30,7 @@ class CounterKey:
     channel: str | None = None
 
 
+@lru_cache(maxsize=16_384)
 def counter_key(
     user_id: UUID | None,
     metric: Metric,
@@ -38,7 +40,7 @@ def counter_key(
     agent_id: UUID | None = None,
     channel: str | None = None,
 ) -> CounterKey:
-    """The key with its id. ``start`` and ``end`` are aware datetimes."""
+    """The key with its id; remembered, because a window's name is asked for at every turn. ``start`` and ``end`` are aware."""
     name = f"{user_id}|{metric}|{agent_id}|{channel}|{window}|{start.timestamp():.0f}"
     digest = blake2b(name.encode(), digest_size=16).digest()
     return CounterKey(UUID(bytes=digest), user_id, metric, window, start, end, agent_id, channel)

@@ -16,14 +16,14 @@ Certainty = Literal["exact", "estimated", "unknown"]
 
 COLUMNS = (
     "kind, turn_id, attempt, user_id, agent_id, version_id, plan_version_id, subscription_id, connection_id, channel, backend, "
-    "model, outcome, calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens, certainty, cost, cost_currency, price, "
-    "latency_ms, counter_ids, amounts, detail"
+    "model, outcome, calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens, certainty, cost, cost_currency, "
+    "price, latency_ms, counter_ids, amounts, detail"
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """What is known of one call. ``cost`` in nano-units of ``cost_currency``, None while its price is unknown.
+    """What is known of one call, until it is appended. ``cost`` in nano-units of ``cost_currency``, None while its price is unknown.
 
     ``price`` is the snapshot that the cost was computed with. ``detail`` holds numbers and codes, never what was said.
     """

@@ -30,9 +30,9 @@ def render_settings() -> str:
     head = (
         "# Settings\n\n"
         + _note("kernel/tollhouse/settings.py")
-        + "The operator's settings come from the environment. A bad value stops the start "
-        "with one line that names it. Which\nplugins run, and their settings, stand in `plugins.toml` (`TOLLHOUSE_CONFIG` names another "
-        "file): `enabled` is the list of\nplugins, and a table `[settings.<plugin>]` holds what the README of that plugin explains.\n\n"
+        + "The operator's settings come from the environment. A bad value stops the start with one line that names it. Which\n"
+        "plugins run, and their settings, stand in `plugins.toml` (`TOLLHOUSE_CONFIG` names another file): `enabled` is the\n"
+        "list of plugins, and a table `[settings.<plugin>]` holds what the README of that plugin explains.\n\n"
         "Variables without a prefix may also be written with `TOLLHOUSE_` before them. Lists are JSON.\n\n"
         "| variable | default | meaning |\n|---|---|---|\n"
     )
@@ -62,9 +62,9 @@ def render_reasons() -> str:
     head = (
         "# Reasons\n\n"
         + _note("kernel/tollhouse/policy/reasons.py")
-        + "Why a turn was denied: `code` of the problem document, `reason` of a "
-        "decision. 402 wants a plan or more of it, 429 comes back by\nitself (with `Retry-After`), 403 is a rule. The sentence is what a "
-        "person reads.\n\n| code | status | sentence | meaning |\n|---|---|---|---|\n"
+        + "Why a turn was denied: `code` of the problem document, `reason` of a decision. 402 wants a plan or more of it, 429\n"
+        "comes back by itself (with `Retry-After`), 403 is a rule. The sentence is what a person reads.\n\n"
+        "| code | status | sentence | meaning |\n|---|---|---|---|\n"
     )
     return head + "".join(f"| `{r.code}` | {r.status} | {_cell(r.sentence)} | {_cell(r.meaning)} |\n" for r in REASONS)
 

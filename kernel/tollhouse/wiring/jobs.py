@@ -69,7 +69,7 @@ class Jobs:
         self._every("* * * * *", "reports.rollup", self.handlers.rebuild_rollups, period=60)
         self._every("*/5 * * * *", "billing.renew", self.handlers.renew_due, period=300)
         self._every("23 * * * *", "store.prune", self.handlers.prune, period=3600)
-        self._every("41 * * * *", "usage.verify", self.handlers.verify_ledger, period=3600)
+        self._every("41 3 * * *", "usage.verify", self.handlers.verify_ledger, period=86_400)
         self._every("17 3 * * *", "usage.partitions", self.ensure_partitions, period=86_400)
         self._every("53 3 * * *", "jobs.forget", lambda: queue.forget_finished(self.app), period=86_400)
 

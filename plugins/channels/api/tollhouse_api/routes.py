@@ -77,7 +77,8 @@ def make_mount() -> Mount:
         Route("/models/{id:path}", get_model, methods=["GET"]),
         Route("/{rest:path}", unknown, methods=ALL_METHODS),
     ]
-    return Mount("/v1", router, large_bodies=frozenset({"POST /chat/completions"}), errors="openai")
+    busiest = frozenset({"POST /chat/completions"})
+    return Mount("/v1", router, large_bodies=busiest, rechecked=busiest, errors="openai")
 
 
 def _mentions_files(turn: Any) -> bool:

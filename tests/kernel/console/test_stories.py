@@ -1,0 +1,335 @@
+"""What an admin does in a day, each by the pages' own forms."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from tests.kernel.console.conftest import Browser, House
+from tests.world import Shop, add_customer, say
+
+from tollhouse.billing.models import orders
+from tollhouse.store.ids import new_id
+
+PLAN: dict[str, Any] = {
+    "name": "Pro",
+    "slug": "pro",
+    "price": "19.50",
+    "currency": "EUR",
+    "interval": "month",
+    "reach": "all",
+    "channel_reach": "all",
+    "public": "on",
+    "grace_days": "3",
+}
+
+
+def version_fields(house: House, template: str, **more: Any) -> dict[str, Any]:
+    return {
+        "template": template,
+        "primary.connection_id": str(house.shop.connection_id),
+        "primary.model": "m",
+        "max_output_tokens": "50",
+        "history_messages": "10",
+        **more,
+    }
+
+
+async def test_a_new_version_is_used_by_the_next_turn(house: House) -> None:
+    admin = await house.browser("admin")
+    agent = house.shop.agent_id
+    form = version_fields(house, "You are the second one.", **{"parameters.temperature": "0.3", "post.footer": "Bye."})
+    made = await admin.post(f"/console/agents/{agent}/versions", **form)
+    version = made.id()
+    tried = await admin.post(f"/console/versions/{version}/try", message="Hello?")
+    assert tried.status == 200
+    assert "Hello." in tried.text
+    assert "10 in, 5 out" in tried.text
+    customer = await house.container.users.get(house.shop.tenant_id, await add_customer(house.store, house.shop))
+    caller = await _caller(house, customer.id)
+    before = await house.container.turns.run(caller, say())
+    assert before.version == 1
+    activated = await admin.post(f"/console/versions/{version}/activate", **{f"weight.{version}": "100"})
+    assert activated.status == 303
+    after = await house.container.turns.run(caller, say())
+    assert after.version == 2
+    assert after.reply is not None
+    assert after.reply.text.endswith("Bye.")
+    assert house.plugin.model.calls[-1].messages[0].text.startswith("You are the second one.")
+    back = await admin.post(f"/console/versions/{house.shop.version_id}/activate")
+    assert back.status == 303
+    assert (await house.container.turns.run(caller, say())).version == 1
+
+
+async def test_a_version_that_cannot_be_saved_keeps_what_was_typed(house: House) -> None:
+    admin = await house.browser("admin")
+    form = version_fields(house, "Hello {{ plan.price }}", **{"parameters.temperature": "9", "note": "My note"})
+    answer = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
+    assert answer.status == 422
+    assert "Hello {{ plan.price }}" in answer.text
+    assert 'value="My note"' in answer.text
+    assert 'id="template-error"' in answer.text
+    assert 'id="parameters-temperature-error"' in answer.text
+    assert len(await house.container.agents.versions(house.shop.tenant_id, house.shop.agent_id)) == 1
+
+
+async def test_weights_have_to_add_up(house: House) -> None:
+    admin = await house.browser("admin")
+    version = (await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **version_fields(house, "Two"))).id()
+    old = house.shop.version_id
+    wrong = await admin.post(f"/console/versions/{version}/activate", **{f"weight.{version}": "30", f"weight.{old}": "60"})
+    assert wrong.status == 422
+    assert "Together these are 90 %" in wrong.text
+    right = await admin.post(f"/console/versions/{version}/activate", **{f"weight.{version}": "30", f"weight.{old}": "70"})
+    assert right.status == 303
+    versions = await house.container.agents.versions(house.shop.tenant_id, house.shop.agent_id)
+    assert {row.number: row.weight for row in versions} == {1: 7000, 2: 3000}
+    diff = await admin.get(f"/console/versions/{version}/diff?from={old}")
+    assert "<del>You are {{ agent.name }}.</del>" in diff.text
+    assert "<ins>Two</ins>" in diff.text
+
+
+async def test_a_model_is_connected_and_tested_and_its_key_never_comes_back(house: House) -> None:
+    admin = await house.browser("admin")
+    secret = "sk-wrong-0987654321"
+    fields = {"kind": "llm", "plugin": "scripted", "name": "My model", "values.region": "us", "values.api_key": secret}
+    made = await admin.post("/console/connections", **fields)
+    connection = made.id()
+    shown = [await admin.get(f"/console/connections/{connection}{end}") for end in ("", "/edit")]
+    failed = await admin.post(f"/console/connections/{connection}/test")
+    assert "The key is not accepted." in failed.text
+    right = "sk-right-1234567890"
+    refused = await admin.post(f"/console/connections/{connection}", name="", **{"values.api_key": right, "revision": "1"})
+    assert refused.status == 422
+    revision = re.search(r'name="revision" value="(\d+)"', (await admin.get(f"/console/connections/{connection}/edit")).text)
+    assert revision is not None
+    changed = {"name": "My model", "revision": revision[1], "values.region": "eu", "values.api_key": right}
+    assert (await admin.post(f"/console/connections/{connection}", **changed)).status == 303
+    works = await admin.post(f"/console/connections/{connection}/test")
+    assert "The key is accepted." in works.text
+    pages = [*shown, failed, refused, works, await admin.get("/console/connections"), await admin.get("/console/audit")]
+    for page in pages:
+        assert secret not in page.text
+        assert right not in page.text
+    stale = await admin.post(f"/console/connections/{connection}", **changed)
+    assert stale.status == 409
+    assert (await admin.post(f"/console/connections/{connection}/delete", confirm="something")).status == 422
+    assert (await admin.post(f"/console/connections/{connection}/delete", confirm="My model")).status == 303
+
+
+async def test_a_plan_with_limits_and_its_next_version(house: House) -> None:
+    admin = await house.browser("admin")
+    limits = {
+        "limits.rows": "0",
+        "limits.0.amount": "200",
+        "limits.0.metric": "calls",
+        "limits.0.window": "day",
+        "limits.0.hard": "hard",
+        "limits.1.amount": "1.5",
+        "limits.1.metric": "cost",
+        "limits.1.window": "month",
+        "limits.1.agent_id": str(house.shop.agent_id),
+        "limits.1.hard": "soft",
+    }
+    plan_id = (await admin.post("/console/plans", **PLAN, **limits)).id()
+    plan = await house.container.plans.get(house.shop.tenant_id, plan_id)
+    assert (plan.version.price_minor, plan.version.number) == (1950, 1)
+    found = {(one.metric, one.window, one.amount, one.agent_id, one.hard) for one in plan.version.limits}
+    assert found == {("calls", "day", 200, None, True), ("cost", "month", 1_500_000_000, house.shop.agent_id, False)}
+    page = await admin.get(f"/console/plans/{plan_id}")
+    assert "200 messages a day" in page.text
+    assert "€19.50 a month" in page.text
+    changed = await admin.post(f"/console/plans/{plan_id}", **{**PLAN, **limits, "price": "21"})
+    assert changed.location.endswith("?done=version")
+    same = await admin.post(f"/console/plans/{plan_id}", **{**PLAN, **limits, "price": "21", "description": "New words"})
+    assert same.location.endswith("?done=saved")
+    assert (await house.container.plans.get(house.shop.tenant_id, plan_id)).version.number == 2
+
+
+async def test_a_plan_that_cannot_be_sold_says_why_beside_the_row(house: House) -> None:
+    admin = await house.browser("admin")
+    rows = {"limits.rows": "1", "limits.2.amount": "ten", "limits.2.metric": "calls", "limits.2.window": "day"}
+    answer = await admin.post("/console/plans", **{**PLAN, **rows, "price": "nineteen"})
+    assert answer.status == 422
+    assert 'id="price-error"' in answer.text
+    assert 'id="limits-2-amount-error"' in answer.text
+    assert 'value="nineteen"' in answer.text
+    yen = await admin.post("/console/plans", **{**PLAN, "currency": "JPY", "price": "19.50"})
+    assert yen.status == 422
+    more = await admin.post("/console/plans", **{**PLAN, "limits.rows": "0", "more": "1"})
+    assert more.status == 200
+    assert 'name="limits.3.amount"' in more.text
+    assert [plan.slug for plan in await house.container.plans.list(house.shop.tenant_id)] == ["free"]
+
+
+async def test_a_confirmed_order_is_a_subscription_once(house: House) -> None:
+    admin = await house.browser("admin")
+    plan_id = (await admin.post("/console/plans", **PLAN)).id()
+    plan = await house.container.plans.get(house.shop.tenant_id, plan_id)
+    customer, _ = await house.person()
+    order_id = await _order(house, customer, plan.version.id)
+    support = await house.browser("support")
+    waiting = await support.get("/console/orders")
+    assert str(order_id) in waiting.text
+    assert "€19.50" in waiting.text
+    for _ in range(2):
+        assert (await support.post(f"/console/orders/{order_id}/confirm")).status == 303
+    found = (await house.container.subscription_admin.subscriptions(house.shop.tenant_id, user_id=customer)).items
+    assert [(one.subscription.plan, one.subscription.status) for one in found] == [("pro", "active")]
+    paid = (await house.container.audit.list(house.shop.tenant_id, action="order.")).items
+    assert [row["action"] for row in paid] == ["order.confirmed"]
+    assert (await support.post(f"/console/orders/{order_id}/cancel")).status == 409
+
+
+async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -> None:
+    admin = await house.browser("admin")
+    customer = await add_customer(house.store, house.shop)
+    subscription = (await house.container.subscription_admin.subscriptions(house.shop.tenant_id, user_id=customer)).items[0]
+    path = f"/console/subscriptions/{subscription.subscription.id}/limits"
+    rows = {"limits.rows": "0", "limits.0.amount": "0", "limits.0.metric": "calls", "limits.0.window": "day"}
+    assert (await admin.post(path, **rows)).status == 422  # without a reason
+    assert (await admin.post(path, **rows, reason="Abuse")).status == 303
+    why = await admin.get(f"/console/users/{customer}/explain?agent=guide&channel=api")
+    assert "Told no." in why.text
+    assert "limit_reached" in why.text
+    assert "There is a current subscription" in why.text
+
+
+async def test_an_invitation_is_taken_over_by_its_person_alone(house: House) -> None:
+    owner = await house.browser("owner")
+    made = await owner.post("/console/users/invite", email="new@example.test", name="Nina", role="support")
+    link = re.search(r"/invite/(tho_\w+)", made.text)
+    assert link is not None
+    nobody = house.nobody()
+    for _ in range(2):  # looking uses nothing up
+        assert "new@example.test" in (await nobody.get(f"/invite/{link[1]}")).text
+    weak = await nobody.post(f"/invite/{link[1]}", password="short")
+    assert weak.status == 422
+    joined = await nobody.post(f"/invite/{link[1]}", password="a long enough pass 99", name="Nina")
+    assert joined.location == f"/t/{house.slug}/console"
+    token = re.search(rf"__Host-th-{house.slug}=([^;]+)", joined.headers["set-cookie"])
+    assert token is not None
+    nina = Browser(house.process.app, house.slug, token[1])
+    assert (await nina.get("/console")).status == 200
+    assert (await nina.get("/console/settings")).status == 200
+    assert (await nina.post("/console/settings", name="Mine now")).status == 403
+    assert (await nobody.post(f"/invite/{link[1]}", password="another long pass 99")).status == 401
+
+
+async def test_a_sign_in_link_is_redeemed_by_its_button_only(house: House, other: Shop) -> None:
+    owner = await house.browser("owner")
+    customer, _ = await house.person()
+    made = await owner.post(f"/console/users/{customer}/link")
+    link = re.search(r"/link/(tho_\w+)", made.text)
+    assert link is not None
+    nobody = house.nobody()
+    looked = await nobody.get(f"/link/{link[1]}")
+    assert looked.status == 200
+    assert "set-cookie" not in looked.headers
+    signed_in = await nobody.post(f"/link/{link[1]}")
+    assert signed_in.location == f"/t/{house.slug}/"
+    assert "set-cookie" in signed_in.headers
+    assert (await nobody.get(f"/link/{link[1]}")).status == 401
+
+
+async def test_signing_in_leads_to_where_one_wanted_and_nowhere_else(house: House) -> None:
+    await house.container.accounts.make_owner(house.shop.tenant_id, "olga@example.test", "a long enough pass 99", actor=_cli())
+    nobody = house.nobody()
+    sent = await nobody.get("/console/plans")
+    assert sent.location == f"/t/{house.slug}/console/sign-in?next=%2Fconsole%2Fplans"
+    wrong = await nobody.post("/console/sign-in", email="olga@example.test", password="not this one 99", next="/console/plans")
+    assert wrong.status == 401
+    assert "olga@example.test" in wrong.text
+    assert "not this one" not in wrong.text
+    good = {"email": "olga@example.test", "password": "a long enough pass 99"}
+    assert (await nobody.post("/console/sign-in", **good, next="/console/plans")).location == f"/t/{house.slug}/console/plans"
+    for elsewhere in ("https://evil.example/", "//evil.example", "/\\evil.example", "/console/../../evil", "/consolex"):
+        answer = await nobody.post("/console/sign-in", **good, next=elsewhere)
+        assert answer.location.startswith(f"/t/{house.slug}/console"), elsewhere
+
+
+async def test_a_new_tenant_begins_with_its_owner_s_link(house: House) -> None:
+    operator = await house.browser("owner", operator=True)
+    slug = f"n{new_id().hex[-10:]}"
+    form = {"name": "New business", "slug": slug, "currency": "EUR", "timezone": "Europe/Berlin", "language": "de"}
+    made = await operator.post("/console/tenants", **form)
+    token = re.search(rf"/t/{slug}/claim/(tho_\w+)", made.text)
+    assert token is not None
+    door = Browser(house.process.app, slug)
+    assert "Take over New business" in (await door.get(f"/claim/{token[1]}")).text
+    claimed = await door.post(f"/claim/{token[1]}", email="boss@example.test", password="a long enough pass 99", name="Boss")
+    assert claimed.location == f"/t/{slug}/console"
+    assert (await door.get(f"/claim/{token[1]}")).status == 401
+    found = await house.container.directory.by_slug(slug)
+    assert (await operator.post(f"/console/tenants/{found.id}/suspend", reason="Unpaid")).status == 303
+    assert (await house.container.tenants.get(found.id)).status == "suspended"
+
+
+async def test_settings_say_from_when_a_time_zone_applies(house: House) -> None:
+    admin = await house.browser("admin")
+    form = {"name": "Shop", "timezone": "Asia/Tokyo", "currency": "EUR", "language": "en", "daily_cost_cap": "12.50"}
+    bad = await admin.post("/console/settings", **form, hosts="https://x/", accent="red")
+    assert bad.status == 422
+    assert 'id="hosts-error"' in bad.text or 'id="accent-error"' in bad.text
+    assert (await admin.post("/console/settings", **form, accent="#7a1f3d")).status == 303
+    page = await admin.get("/console/settings")
+    assert "applies from" in page.text
+    assert 'value="12.50"' in page.text
+    tenant = await house.container.tenants.get(house.shop.tenant_id)
+    assert (tenant.timezone, tenant.next_timezone, tenant.daily_cost_cap) == ("UTC", "Asia/Tokyo", 12_500_000_000)
+
+
+async def test_usage_and_overview_show_what_was_used(house: House) -> None:
+    customer = await add_customer(house.store, house.shop)
+    caller = await _caller(house, customer)
+    for _ in range(3):
+        await house.container.turns.run(caller, say())
+    analyst = await house.browser("analyst")
+    overview = await analyst.get("/console")
+    assert "Messages today" in overview.text
+    assert ">3<" in overview.text
+    for group in ("day", "agent", "version", "plan", "channel", "user", "model"):
+        page = await analyst.get(f"/console/usage?by={group}")
+        assert page.status == 200, group
+        assert "30" in page.text  # 3 times 10 tokens
+    table = await analyst.get("/console/usage.csv?by=agent")
+    assert table.headers["content-type"].startswith("text/csv")
+    assert "guide" in table.text
+
+
+async def test_an_erased_person_is_named_first(house: House) -> None:
+    owner = await house.browser("owner")
+    customer, _ = await house.person()
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    exported = await owner.post(f"/console/users/{customer}/export")
+    assert exported.headers["content-disposition"].startswith("attachment")
+    assert str(email) in exported.text
+    assert (await owner.post(f"/console/users/{customer}/erase", confirm="wrong")).status == 422
+    assert (await owner.post(f"/console/users/{customer}/erase", confirm=email)).status == 303
+    assert (await owner.get(f"/console/users/{customer}")).status == 200
+    assert (await house.container.users.get(house.shop.tenant_id, customer)).status == "erased"
+
+
+async def _caller(house: House, user_id: UUID) -> Any:
+    from tollhouse.host.caller import Caller
+    from tollhouse.plugin.access import Principal
+
+    tenant = await house.container.directory.by_id(house.shop.tenant_id)
+    principal = Principal(house.shop.tenant_id, user_id, "password", "api", credential_kind="identity")
+    return Caller(house.container.directory.info(tenant, "http://test"), principal)
+
+
+async def _order(house: House, user_id: UUID, plan_version_id: UUID) -> UUID:
+    order_id = new_id()
+    values = {"tenant_id": house.shop.tenant_id, "id": order_id, "user_id": user_id, "plan_version_id": plan_version_id}
+    async with house.store.transaction(house.shop.tenant_id) as conn:
+        await conn.execute(insert(orders).values(**values, amount_minor=1950, currency="EUR", provider="manual"))
+    return order_id
+
+
+def _cli() -> Any:
+    from tollhouse.store.audit import CLI
+
+    return CLI
