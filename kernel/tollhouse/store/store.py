@@ -73,13 +73,19 @@ class Store:
             pool_timeout=15,
             pool_pre_ping=False,
         )
-        self._hot = HotPool(self._connect, hot_pool_size)
+        self._hot = HotPool(self._connect_hot, hot_pool_size)
         self._clock_sql = ""
 
     async def _connect(self) -> Any:
         return await asyncpg.connect(
             self.dsn, connection_class=ScopedConnection, server_settings=self._server_settings, timeout=5
         )
+
+    async def _connect_hot(self) -> Any:
+        # The hot path's statements are few, prepared and found by keys: planning each execution anew would cost more than
+        # running it. (The planner would, because it takes a short array for cheaper than one of unknown length.)
+        settings = {**self._server_settings, "plan_cache_mode": "force_generic_plan"}
+        return await asyncpg.connect(self.dsn, connection_class=ScopedConnection, server_settings=settings, timeout=5)
 
     async def close(self) -> None:
         """Give all connections back."""
