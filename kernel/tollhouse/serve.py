@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -97,8 +100,23 @@ def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
     )
 
 
+class _Server(uvicorn.Server):
+    """Stops on SIGINT and SIGTERM and lets us go on afterwards: uvicorn's own would raise the signal again, and the embedded
+    database would be left running."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle the signals while the server runs, and put the old handlers back."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 async def _serve_here(settings: Settings, process: Process) -> None:
-    server = uvicorn.Server(_config(settings, process.app))
+    server = _Server(_config(settings, process.app))
     try:
         await server.serve()
     except SystemExit:
