@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 import asyncpg
-from tollhouse.store.embedded_socket import reachable_address
 from tools import Load, free_port, resident_mb, running, upstream, wrk
+
+from tollhouse.store.embedded_socket import reachable_address
 
 HERE = Path(__file__).parent
 SCRIPT = """

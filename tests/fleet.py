@@ -14,9 +14,8 @@ from types import TracebackType
 from typing import Any
 from uuid import UUID
 
-from tollhouse import plugin as th
-
 from tests.world import World, open_world, say
+from tollhouse import plugin as th
 
 
 async def _storm(world: World, tenant_id: UUID, users: list[UUID], requests: int, barrier: Any, reply: str) -> dict[str, int]:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import insert
+
 from tollhouse import plugin as th
 from tollhouse.agents.models import agents, prompt_versions
 from tollhouse.auth.models import users
@@ -112,7 +113,9 @@ class World:
     async def caller(self, tenant_id: UUID, user_id: UUID, **values: Any) -> Caller:
         """Somebody who is signed in."""
         tenant = await self.container.directory.by_id(tenant_id)
-        principal = Principal(tenant_id, user_id, "password", values.pop("channel", "api"), credential_kind="identity", **values)
+        principal = Principal(
+            tenant_id, user_id, "password", values.pop("channel", "api"), credential_kind="identity", **values
+        )
         return Caller(self.container.directory.info(tenant, "http://test"), principal)
 
 
@@ -138,7 +141,9 @@ class Shop:
     connection_id: UUID
 
 
-async def open_shop(store: Store, *plan_limits: Mapping[str, Any], spec: Mapping[str, Any] | None = None, **tenant: Any) -> Shop:
+async def open_shop(
+    store: Store, *plan_limits: Mapping[str, Any], spec: Mapping[str, Any] | None = None, **tenant: Any
+) -> Shop:
     """Write a tenant into the database that sells the agent ``guide`` under the given limits."""
     ids = {name: new_id() for name in ("tenant", "agent", "version", "plan", "plan_version", "connection")}
     t = ids["tenant"]
@@ -152,11 +157,11 @@ async def open_shop(store: Store, *plan_limits: Mapping[str, Any], spec: Mapping
     }
     async with store.transaction(t) as conn:
         await conn.execute(
-            insert(connections).values(tenant_id=t, id=ids["connection"], kind="llm", plugin="scripted", name="Model", config={})
+            insert(connections).values(
+                tenant_id=t, id=ids["connection"], kind="llm", plugin="scripted", name="Model", config={}
+            )
         )
-        await conn.execute(
-            insert(agents).values(tenant_id=t, id=ids["agent"], slug="guide", name="Guide", status="published")
-        )
+        await conn.execute(insert(agents).values(tenant_id=t, id=ids["agent"], slug="guide", name="Guide", status="published"))
         await conn.execute(
             insert(prompt_versions).values(
                 tenant_id=t,
@@ -176,9 +181,7 @@ async def open_shop(store: Store, *plan_limits: Mapping[str, Any], spec: Mapping
             )
         )
         for limit in plan_limits:
-            await conn.execute(
-                insert(limits).values(tenant_id=t, id=new_id(), plan_version_id=ids["plan_version"], **limit)
-            )
+            await conn.execute(insert(limits).values(tenant_id=t, id=new_id(), plan_version_id=ids["plan_version"], **limit))
     return Shop(t, ids["agent"], ids["version"], ids["plan_version"], ids["connection"])
 
 

@@ -13,8 +13,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
-from tests.conftest import Cluster
 
+from tests.conftest import Cluster
 from tollhouse.store.migrations.head import HEAD
 from tollhouse.store.scope import APP_ROLE, LOGIN_ROLE, OPERATOR_ROLE, OWNER_ROLE
 from tollhouse.store.store import Store

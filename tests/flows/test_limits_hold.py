@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import func, select
-from tollhouse.store.store import Store
-from tollhouse.usage.models import counters, entries, holds
-from tollhouse.usage.verify import verify
 
 from tests.conftest import Cluster
 from tests.fleet import Fleet
 from tests.world import add_customer, open_shop
+from tollhouse.store.store import Store
+from tollhouse.usage.models import counters, entries, holds
+from tollhouse.usage.verify import verify
 
 ROUNDS = int(os.environ.get("TOLLHOUSE_ROUNDS", "2"))
 

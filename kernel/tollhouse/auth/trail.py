@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from tollhouse.store.models import audit
 from tollhouse.store.pages import page_by_id
 from tollhouse.store.store import Store
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
 class AuditTrail:
@@ -26,14 +27,13 @@ class AuditTrail:
         self,
         tenant_id: UUID,
         *,
-        action: str | None = None,
+        action: str = "",
         actor_id: UUID | None = None,
-        target: str | None = None,
         target_id: str = "",
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Row]:
-        """Entries. ``action``: the beginning of its name, such as ``plan.``; ``target``: a kind of thing, or a thing's id."""
+        """Entries. ``action``: the beginning of its name, such as ``plan.``; ``target_id``: a thing's id, or its kind."""
         columns = [column for column in audit.c if column.name not in ("tenant_id", "previous", "digest")]
         person = (users.c.tenant_id == audit.c.tenant_id) & (users.c.id == audit.c.actor_id)
         statement = select(*columns, users.c.email).join(users, person, isouter=True).where(audit.c.tenant_id == tenant_id)
@@ -41,9 +41,8 @@ class AuditTrail:
             statement = statement.where(audit.c.action.startswith(action, autoescape=True))
         if actor_id is not None:
             statement = statement.where(audit.c.actor_id == actor_id)
-        for wanted in (target, target_id):
-            if wanted:
-                statement = statement.where(or_(audit.c.target_id == wanted, audit.c.target_kind == wanted))
+        if target_id:
+            statement = statement.where(or_(audit.c.target_id == target_id, audit.c.target_kind == target_id))
         async with self._store.transaction(tenant_id) as conn:
             rows, following = await page_by_id(conn, statement, audit.c.id, cursor=cursor, limit=limit)
         return Page([dict(row) for row in rows], following)

@@ -103,6 +103,7 @@ def make_document(app: FastAPI, table: RouteTable) -> dict[str, Any]:
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or the token of a session."}
     }
+    components["responses"] = {str(status): _response(status) for status in EXAMPLES}
     for entry in table.entries:
         _add_plain(document, entry)
     for entry in table.entries:
@@ -122,7 +123,7 @@ def _complete(operation: dict[str, Any], entry: Entry) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     for status in _statuses(entry, operation):
-        responses.setdefault(str(status), _response(status))
+        responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     operation["security"] = [] if entry.public else [{"bearer": []}]
 
 

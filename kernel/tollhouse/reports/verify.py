@@ -15,7 +15,8 @@ from tollhouse.usage.verify import Difference
 COMPARE = text(
     """
     WITH summed AS (
-        SELECT (e.occurred_at AT TIME ZONE t.timezone)::date AS day, sum(e.calls) AS calls,
+        SELECT (e.occurred_at AT TIME ZONE t.timezone)::date AS day,
+               coalesce(sum(e.calls) FILTER (WHERE e.kind <> 'test'), 0) AS calls,
                coalesce(sum(e.input_tokens), 0) + coalesce(sum(e.output_tokens), 0) AS tokens, coalesce(sum(e.cost), 0) AS cost,
                bool_or(e.xid >= :mark) AS waiting
         FROM entries e JOIN tenants t ON t.id = e.tenant_id WHERE e.tenant_id = :tenant GROUP BY 1
@@ -27,7 +28,8 @@ COMPARE = text(
            coalesce(rolled.tokens, 0) AS tokens, coalesce(summed.tokens, 0) AS should_tokens,
            coalesce(rolled.cost, 0) AS cost, coalesce(summed.cost, 0) AS should_cost
     FROM summed FULL JOIN rolled USING (day)
-    WHERE NOT coalesce(waiting, false) AND day < (SELECT (app_now() AT TIME ZONE timezone)::date FROM tenants WHERE id = :tenant)
+    WHERE NOT coalesce(waiting, false)
+      AND day < (SELECT (app_now() AT TIME ZONE timezone)::date FROM tenants WHERE id = :tenant)
       AND (coalesce(rolled.calls, 0), coalesce(rolled.tokens, 0), coalesce(rolled.cost, 0))
           IS DISTINCT FROM (coalesce(summed.calls, 0), coalesce(summed.tokens, 0), coalesce(summed.cost, 0))
     ORDER BY day

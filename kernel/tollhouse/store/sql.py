@@ -1,12 +1,19 @@
 """Hand-written statements for the hot path: named parameters in the text, positions on the wire.
 
 Only what a turn needs runs through these; everything else is SQLAlchemy Core. A statement is built once, at import.
+
+A statement that ends a transaction can travel together with the COMMIT (and with the BEGIN, if it is the only one): it is
+prepared on the server, and called by EXECUTE with literals in one message of the simple protocol. Fewer messages are what makes
+a turn cheap: see ``docs/decisions/0003-two-pools.md``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -14,11 +21,12 @@ _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 class Statement:
     """One SQL text with ``:named`` parameters, run on the driver of a hot-path transaction."""
 
-    __slots__ = ("names", "sql")
+    __slots__ = ("name", "names", "sql")
 
     def __init__(self, text: str) -> None:
         self.names: list[str] = []
         self.sql = _NAME.sub(self._position, text)
+        self.name = "th_" + blake2b(self.sql.encode(), digest_size=8).hexdigest()
 
     def _position(self, match: re.Match[str]) -> str:
         name = match.group(1)
@@ -41,3 +49,53 @@ class Statement:
     async def value(self, conn: Any, **params: Any) -> Any:
         """The first column of the first row, or None."""
         return await conn.fetchval(self.sql, *self._values(params))
+
+    async def call(self, conn: Any, **params: Any) -> str:
+        """``EXECUTE`` of this statement with its values written out, after preparing it on ``conn`` if it is not yet."""
+        if self.name not in conn.prepared:
+            await conn.execute(f"PREPARE {self.name} AS {self.sql}")
+            conn.prepared.add(self.name)
+        return f"EXECUTE {self.name}({','.join(map(literal, self._values(params)))})"
+
+    async def last(self, conn: Any, **params: Any) -> None:
+        """Make this the last statement of the transaction: it is sent together with the COMMIT, and its rows are not read."""
+        conn.final = await self.call(conn, **params)
+
+
+def literal(value: Any) -> str:
+    """A value as an SQL literal. Complete under ``standard_conforming_strings``, which our connections set: the only special
+    character inside quotes is the quote itself, and it is doubled.
+
+    Raises:
+        ValueError: a text holds NUL, which PostgreSQL cannot store.
+        TypeError: a type that the hot path does not use.
+    """
+    if value is None:
+        return "NULL"
+    kind: type[Any] = type(value)
+    if kind is str:
+        if "\0" in value:
+            raise ValueError("a text with NUL cannot be written into the database")
+        return "'" + str(value).replace("'", "''") + "'"
+    if kind is int:
+        return f"'{value}'"  # quoted: its type is the parameter's, not the number's own
+    if isinstance(value, UUID):
+        return f"'{value}'"
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is bytes:
+        return f"'\\x{value.hex()}'"
+    if isinstance(value, Sequence):
+        return _array(value)
+    raise TypeError(f"no literal for {kind.__name__}")
+
+
+def _array(values: Sequence[Any]) -> str:
+    """An array of ids, numbers or plain words; anything that would need quoting inside an array is refused."""
+    items = []
+    for value in values:
+        text = "NULL" if value is None else str(value)
+        if not isinstance(value, UUID | int | None) and not text.replace("_", "").replace("-", "").isalnum():
+            raise TypeError("only ids, numbers and plain words can stand in an array here")
+        items.append(text)
+    return "'{" + ",".join(items) + "}'"

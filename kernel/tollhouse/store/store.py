@@ -24,6 +24,7 @@ from tollhouse.store.connection import ScopedConnection
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.pool import HotPool
 from tollhouse.store.scope import OPERATOR, Scope, tenant_scope
+from tollhouse.store.sql import Statement
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,6 +49,8 @@ LOST = (
     TimeoutError,
 )
 ATTEMPTS = 5
+NOTHING_DONE = asyncpg.DivisionByZeroError
+"""What a statement raises that ends in ``SELECT 1 / count(*)`` and changed no row."""
 WAIT_SECONDS = 20.0
 
 
@@ -64,6 +67,7 @@ class Store:
             "idle_in_transaction_session_timeout": "10000",
             "timezone": "UTC",
             "jit": "off",
+            "standard_conforming_strings": "on",
         }
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -138,11 +142,33 @@ class Store:
             DatabaseDown: the database cannot be reached, or was lost.
         """
         begin = "BEGIN;" + scope.sql + self._clock_sql
+        return await self._repeatedly(lambda conn: _in_transaction(conn, begin, work))
+
+    async def run_one(self, scope: Scope, statement: Statement, **params: Any) -> None:
+        """Run one statement as a transaction of its own, in one message. Its rows are not read: what must not have happened
+        in vain has to fail (see :data:`NOTHING_DONE`).
+
+        Raises:
+            DatabaseDown: the database cannot be reached, or was lost.
+        """
+        begin = "BEGIN;" + scope.sql + self._clock_sql
+
+        async def once(conn: Any) -> None:
+            script = f"{begin};{await statement.call(conn, **params)};COMMIT"
+            try:
+                await conn.execute(script)
+            except BaseException:
+                await _roll_back(conn)
+                raise
+
+        await self._repeatedly(once)
+
+    async def _repeatedly(self, once: Callable[[Any], Awaitable[T]]) -> T:
         for attempt in range(ATTEMPTS):
             try:
                 conn = await self._hot.acquire(WAIT_SECONDS)
                 try:
-                    return await _in_transaction(conn, begin, work)
+                    return await once(conn)
                 finally:
                     self._hot.release(conn)
             except REPEATABLE as error:
@@ -175,16 +201,22 @@ class Store:
 
 async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
     """BEGIN with its scope, the work, COMMIT; any failure rolls back before the connection goes back to its pool."""
+    conn.final = None
     await conn.execute(begin)
     try:
         result = await work(conn)
-        await conn.execute("COMMIT")
+        await conn.execute("COMMIT" if conn.final is None else f"{conn.final};COMMIT")
     except BaseException:
-        if not conn.is_closed():
-            # A cancelled statement leaves the connection busy for a moment; a connection that cannot roll back is closed.
-            try:
-                await asyncio.shield(conn.execute("ROLLBACK", timeout=2))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                conn.terminate()
+        await _roll_back(conn)
         raise
     return result
+
+
+async def _roll_back(conn: Any) -> None:
+    """End a transaction that failed; a connection that cannot roll back (a cancelled statement keeps it busy) is closed."""
+    if conn.is_closed():
+        return
+    try:
+        await asyncio.shield(conn.execute("ROLLBACK", timeout=2))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        conn.terminate()

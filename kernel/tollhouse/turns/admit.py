@@ -93,11 +93,11 @@ class Admission:
         self._prices = prices
         self._runner_id = runner_id
 
-    async def admit(self, conn: Any, ask: Ask) -> Admitted | Fit | None:
+    async def admit(self, conn: Any, ask: Ask) -> Admitted | Fit:
         """One try, inside the transaction of ``conn``.
 
-        Gives the admitted turn; or a Fit whose counters were missing and are made now (commit and try again); or None when
-        another process took this turn over first.
+        Gives the admitted turn, or a Fit whose counters were missing and are made now: commit and try again. The commit fails
+        with ``NOTHING_DONE`` when another process took this turn over first.
 
         Raises:
             AccessDenied: the decision.
@@ -121,7 +121,8 @@ class Admission:
             return fit
         hold = Hold(new_id(), ask.turn_id, ask.attempt, fit.lines)
         admitted = Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, conversation_id or self._new_talk(ask))
-        return admitted if await self._write(conn, admitted, new_talk=conversation_id is None) else None
+        await self._write(conn, admitted, new_talk=conversation_id is None)
+        return admitted
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
@@ -202,12 +203,12 @@ class Admission:
     def _new_talk(self, ask: Ask) -> UUID | None:
         return new_id() if ask.request.store else None
 
-    async def _write(self, conn: Any, admitted: Admitted, *, new_talk: bool) -> bool:
+    async def _write(self, conn: Any, admitted: Admitted, *, new_talk: bool) -> None:
         ask, case, hold = admitted.ask, admitted.case, admitted.hold
         assert case.facts.agent is not None
         fresh, stored = ask.attempt == 1, admitted.conversation_id is not None
         first = admitted.prepared.candidates[0]
-        count = await sql.ADMIT[fresh, new_talk and stored, stored and fresh].value(
+        await sql.ADMIT[fresh, new_talk and stored, stored and fresh].last(
             conn,
             tenant=case.facts.tenant.id,
             hold=hold.id,
@@ -229,7 +230,6 @@ class Admission:
             message=new_id(),
             parts=json.dumps([part_to_json(part) for part in ask.parts]) if stored else None,
         )
-        return bool(count)
 
 
 def needs_of(prepared: Prepared, prices: Mapping[tuple[str, str], Price | None]) -> Needs:

@@ -74,11 +74,11 @@ def _admit(fresh: bool, new_talk: bool, stored: bool) -> Statement:
         parts.append(_NEW_CONVERSATION)
     if stored:
         parts.append(_SAID)
-    return Statement(f"WITH {', '.join(parts)} SELECT count(*) FROM turn")
+    return Statement(f"WITH {', '.join(parts)} SELECT 1 / count(*) FROM turn")
 
 
 ADMIT = {key: _admit(*key) for key in product((True, False), repeat=3)}
-"""By (a new turn, a new conversation, the message is stored)."""
+"""By (a new turn, a new conversation, the message is stored). Fails with ``NOTHING_DONE`` when the turn was taken over."""
 
 _FINISH = """
     done AS (
@@ -112,11 +112,12 @@ def _settle(answered: bool, told: bool) -> Statement:
         parts.append(_ANSWERED)
     if told:
         parts.append(_TOLD)
-    return Statement(f"WITH {', '.join(parts)} SELECT count(*) FROM h")
+    return Statement(f"WITH {', '.join(parts)} SELECT 1 / count(*) FROM h")
 
 
 SETTLE = {key: _settle(*key) for key in product((True, False), repeat=2)}
-"""By (the reply is stored in a conversation, somebody subscribed to the event)."""
+"""By (the reply is stored in a conversation, somebody subscribed to the event). Fails with ``NOTHING_DONE`` if the hold was
+resolved already."""
 
 # -- Late: the hold was expired while the model was still answering --------------------------------------------------------
 

@@ -25,7 +25,7 @@ from tollhouse.runtime.errors import RunFailed
 from tollhouse.runtime.run import Runtime
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.scope import tenant_scope
-from tollhouse.store.store import Store
+from tollhouse.store.store import NOTHING_DONE, Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admission, Admitted, Ask
 from tollhouse.turns.charge import charge_for
@@ -90,6 +90,8 @@ class TurnService:
             except AccessDenied as error:
                 await self._record_denial(ask, error.decision)
                 raise
+            except NOTHING_DONE:
+                continue  # somebody else took it over: see what became of it
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name != "uq_turns_external":
                     raise

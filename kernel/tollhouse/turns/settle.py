@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tollhouse.conversations.repository import title_of
@@ -15,8 +16,9 @@ from tollhouse.plugin.content import Reply, part_to_json
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
-from tollhouse.store.scope import tenant_scope
-from tollhouse.store.store import Store
+from tollhouse.store.scope import Scope, tenant_scope
+from tollhouse.store.sql import Statement
+from tollhouse.store.store import NOTHING_DONE, Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admitted
 from tollhouse.turns.charge import Charge
@@ -57,7 +59,7 @@ class Settlement:
         scope = tenant_scope(ended.admitted.case.facts.tenant.id)
         for pause in (*PATIENCE, None):
             try:
-                await self._store.run(scope, lambda conn: self._write(conn, ended))
+                await self._settle_once(scope, ended)
             except DatabaseDown:
                 if pause is None:
                     log.error("turn %s could not be settled; its hold will expire", ended.admitted.hold.turn_id)
@@ -66,15 +68,36 @@ class Settlement:
             else:
                 return
 
-    async def _write(self, conn: Any, ended: Ended) -> None:
+    async def _settle_once(self, scope: Scope, ended: Ended) -> None:
+        statement, params = self._statement(ended)
+        try:
+            if ended.charge.others or ended.charge.alarms:
+                await self._store.run(scope, partial(self._write_more, ended=ended, statement=statement, params=params))
+            else:
+                await self._store.run_one(scope, statement, **params)
+        except NOTHING_DONE:
+            await self._store.run(scope, partial(self._post_late, ended=ended))
+
+    async def _write_more(self, conn: Any, ended: Ended, statement: Statement, params: dict[str, Any]) -> None:
+        """The same with calls beside the one that answered, or with something that an admin must see."""
+        await self._beside(conn, ended)
+        await statement.last(conn, **params)
+
+    async def _beside(self, conn: Any, ended: Ended) -> None:
+        tenant_id = ended.admitted.case.facts.tenant.id
+        for entry in ended.charge.others:
+            await append(conn, tenant_id, entry)
+        for alarm in ended.charge.alarms:
+            await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
+
+    def _statement(self, ended: Ended) -> tuple[Statement, dict[str, Any]]:
+        """The statement that ends this turn, and its parameters."""
         admitted, charge = ended.admitted, ended.charge
-        tenant_id = admitted.case.facts.tenant.id
         answered = ended.reply is not None and admitted.conversation_id is not None
         told = bool(self._subscribers)
         lines = admitted.hold.lines
-        resolved = await sql.SETTLE[answered, told].value(
-            conn,
-            tenant=tenant_id,
+        return sql.SETTLE[answered, told], dict(
+            tenant=admitted.case.facts.tenant.id,
             hold=admitted.hold.id,
             state="settled" if ended.reply is not None else "released",
             counter_ids=[line.counter.id for line in lines],
@@ -88,12 +111,6 @@ class Settlement:
             **self._story(ended, answered, told),
             **charge.main.params(),
         )
-        if not resolved:
-            await self._post_late(conn, ended)
-        for entry in charge.others:
-            await append(conn, tenant_id, entry)
-        for alarm in charge.alarms:
-            await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
 
     def _story(self, ended: Ended, answered: bool, told: bool) -> dict[str, Any]:
         """The parameters of the optional parts."""
@@ -138,6 +155,7 @@ class Settlement:
         await raise_alarm(
             conn, tenant_id, "late_usage", charge.main.model, "A reply arrived after its hold had expired; it was posted late."
         )
+        await self._beside(conn, ended)
 
 
 def _event(ended: Ended) -> dict[str, Any]:

@@ -23,8 +23,9 @@ COLUMNS = (
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of one call, until it is appended. ``cost`` in nano-units of ``cost_currency``, None while its price is unknown.
+    """What is known of one call, until it is appended.
 
+    ``cost`` is in nano-units of ``cost_currency``, and None while its price is unknown.
     ``price`` is the snapshot that the cost was computed with. ``detail`` holds numbers and codes, never what was said.
     """
 

@@ -13,9 +13,9 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import select
+
 from tests.conftest import Cluster
 from tests.world import KEY, ScriptedModel, Shop, WorldPlugin, open_shop
-
 from tollhouse import plugin as th
 from tollhouse.app import Process
 from tollhouse.auth import repository as auth_rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from tests.kernel.console.conftest import Answer, Browser, House, slug_of
 from tests.world import Shop
-
 from tollhouse.auth.roles import MAY
 from tollhouse.console.desk import ELSEWHERE, PREFIX, PageSpec
 from tollhouse.console.mount import page_specs

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert
+
 from tests.kernel.console.conftest import Browser, House
 from tests.world import Shop, add_customer, say
-
 from tollhouse.billing.models import orders
 from tollhouse.store.ids import new_id
 

@@ -134,7 +134,7 @@ class Town:
                 return tenant
         raise NotFound()
 
-    async def authenticate(self, token: str) -> Principal:
+    async def authenticate(self, token: str, *, max_age: float = 1.0) -> Principal:
         self.asked.append(token)
         if token not in self.tokens:
             raise Unauthenticated()

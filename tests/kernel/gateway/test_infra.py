@@ -1,7 +1,6 @@
 """Health, metrics, static files, brand, the OpenAPI document, and the headers on everything."""
 
 import re
-from pathlib import Path
 
 import pytest
 from fastapi import APIRouter
@@ -13,8 +12,6 @@ from tollhouse.gateway.infra import brand_css, readable_on
 from tollhouse.host.host import Registered
 from tollhouse.plugin import ConfigError, Mount
 from tollhouse.tenants.values import Brand
-
-ROOT = Path(__file__).parents[3]
 
 
 async def test_alive_is_not_ready(ask, build):
@@ -111,7 +108,8 @@ async def test_the_document_names_every_route_and_its_errors(ask):
     document = (await ask("GET", "/openapi.json", key="key")).json
     notes = document["paths"]["/api/notes"]["post"]
     assert {"400", "401", "403", "413", "415", "422", "429", "500", "503"} <= notes["responses"].keys()
-    problem = notes["responses"]["401"]["content"]["application/problem+json"]
+    assert notes["responses"]["401"] == {"$ref": "#/components/responses/401"}
+    problem = document["components"]["responses"]["401"]["content"]["application/problem+json"]
     assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert problem["example"]["code"] == "unauthenticated"
     assert document["paths"]["/api/open"]["get"]["security"] == []
@@ -150,31 +148,3 @@ async def test_web_sockets_are_closed(build):
 
     await build()({"type": "websocket", "path": "/api/who", "headers": []}, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1008}]
-
-
-FORBIDDEN = {
-    "hx-on": re.compile(r"\bhx-on\b", re.I),
-    "js:": re.compile(r"""["'\s]js:""", re.I),
-    "javascript:": re.compile(r"javascript:", re.I),
-    "a style attribute": re.compile(r"\sstyle\s*=", re.I),
-    "a style element": re.compile(r"<style\b", re.I),
-    "an inline script": re.compile(r"<script(?![^>]*\bsrc=)", re.I),
-    "an event attribute": re.compile(r"\son[a-z]+\s*=", re.I),
-}
-
-
-def _faults(text):
-    return [name for name, pattern in FORBIDDEN.items() if pattern.search(text)]
-
-
-def test_no_template_needs_more_than_the_policy_allows():
-    templates = [path for folder in ("kernel", "plugins") for path in (ROOT / folder).rglob("templates/**/*.html")]
-    assert templates
-    assert {str(path): faults for path in templates if (faults := _faults(path.read_text()))} == {}
-
-
-@pytest.mark.parametrize(
-    "bad", ['<a hx-on:click="x">', "<a hx-vals='js:{}'>", '<p style="x">', "<script>x</script>", '<a onclick="x">', "<style>"]
-)
-def test_the_template_check_bites(bad):
-    assert _faults(bad)

@@ -101,7 +101,7 @@ class Door:
     async def by_host(self, host: str) -> Tenant:
         raise NotFound()
 
-    async def authenticate(self, token: str) -> Principal:
+    async def authenticate(self, token: str, *, max_age: float = 1.0) -> Principal:
         if token in ("ada", "bob"):
             known = self.world.principal(f"{token}@example.com")
             return replace(known, channel="api", auth_provider="api_key", credential_kind="api_key")

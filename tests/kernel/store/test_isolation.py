@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
+
 from tollhouse.auth.models import users
 from tollhouse.store.ids import new_id
 from tollhouse.store.store import Store

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 from sqlalchemy import select
+
+from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.turns.errors import OtherBody
 from tollhouse.usage.models import alarms, counters, entries, holds
 from tollhouse.usage.verify import verify
-
-from tests.world import World, add_customer, open_shop, say
 
 CALLS_3 = {"metric": "calls", "amount": 3, "window": "day"}
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from tollhouse.auth.roles import require_over
+from tollhouse.auth.users import User
+from tollhouse.host.caller import Caller
 from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
@@ -20,7 +23,7 @@ def routes(services: AdminServices) -> APIRouter:
     async def end_sessions(request: Request, user_id: str) -> dict[str, int]:
         """Sign them out everywhere."""
         caller = staff(request, "help")
-        user = await services.users.get(caller.tenant.id, known_id(user_id))
+        user = await _over(services, caller, user_id)
         return {"ended": await services.sessions.end_all_for_user(caller.tenant.id, user.id, actor=caller.actor)}
 
     @router.get("/{user_id}/api-keys", response_model=Items[s.Key])
@@ -32,7 +35,8 @@ def routes(services: AdminServices) -> APIRouter:
     async def revoke_user_key(request: Request, user_id: str, key_id: str) -> None:
         """End a key of theirs."""
         caller = staff(request, "help")
-        await services.keys.revoke_of(caller.tenant.id, known_id(user_id), known_id(key_id), actor=caller.actor)
+        user = await _over(services, caller, user_id)
+        await services.keys.revoke_of(caller.tenant.id, user.id, known_id(key_id), actor=caller.actor)
 
     @router.get("/{user_id}/export")
     async def export_user(request: Request, user_id: str) -> dict[str, Any]:
@@ -47,3 +51,16 @@ def routes(services: AdminServices) -> APIRouter:
         await services.accounts.erase(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
 
     return router
+
+
+async def _over(services: AdminServices, caller: Caller, user_id: str) -> User:
+    """The user, if the caller may help them: staff and owners are protected from those below them.
+
+    Raises:
+        NotFound: there is no such user.
+        Forbidden: the caller may not do that to them.
+    """
+    user = await services.users.get(caller.tenant.id, known_id(user_id))
+    if user.id != caller.user.user_id:
+        require_over(caller.user, "help", role=user.role, operator=user.operator)
+    return user
