@@ -20,7 +20,6 @@ MANY = 1_000_000_000
 LIMITS = (
     LimitTerms("calls", MANY, "day"),
     LimitTerms("total_tokens", 1_000 * MANY, "month"),
-    LimitTerms("concurrent", 10_000, "now"),
 )
 
 

@@ -38,6 +38,7 @@ REPEATABLE = (
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server ended the session in the middle of an exchange
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -80,16 +81,17 @@ class Store:
         self._hot = HotPool(self._connect_hot, hot_pool_size)
         self._clock_sql = ""
 
-    async def _connect(self) -> Any:
-        return await asyncpg.connect(
-            self.dsn, connection_class=ScopedConnection, server_settings=self._server_settings, timeout=5
-        )
+    async def _connect(self, **more: str) -> Any:
+        settings = {**self._server_settings, **more}
+        try:
+            return await asyncpg.connect(self.dsn, connection_class=ScopedConnection, server_settings=settings, timeout=5)
+        except asyncpg.PostgresError as error:  # it answers, and lets nobody in: starting, stopping, full
+            raise DatabaseDown() from error
 
     async def _connect_hot(self) -> Any:
         # The hot path's statements are few, prepared and found by keys: planning each execution anew would cost more than
         # running it. (The planner would, because it takes a short array for cheaper than one of unknown length.)
-        settings = {**self._server_settings, "plan_cache_mode": "force_generic_plan"}
-        return await asyncpg.connect(self.dsn, connection_class=ScopedConnection, server_settings=settings, timeout=5)
+        return await self._connect(plan_cache_mode="force_generic_plan")
 
     async def close(self) -> None:
         """Give all connections back."""
@@ -202,8 +204,8 @@ class Store:
 async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
     """BEGIN with its scope, the work, COMMIT; any failure rolls back before the connection goes back to its pool."""
     conn.final = None
-    await conn.execute(begin)
     try:
+        await conn.execute(begin)
         result = await work(conn)
         await conn.execute("COMMIT" if conn.final is None else f"{conn.final};COMMIT")
     except BaseException:
@@ -218,5 +220,5 @@ async def _roll_back(conn: Any) -> None:
         return
     try:
         await asyncio.shield(conn.execute("ROLLBACK", timeout=2))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
         conn.terminate()

@@ -34,7 +34,6 @@ turns = tenant_table(
         unique=True,
         postgresql_where=text("external_id is not null"),
     ),
-    Index("ix_turns_running", "tenant_id", "runner_id", postgresql_where=text("state = 'running'")),
     app="riu",
     operator="ru",
     postgresql_with={"fillfactor": "80"},

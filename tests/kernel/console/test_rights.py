@@ -11,6 +11,8 @@ from tests.world import Shop
 from tollhouse.auth.roles import MAY
 from tollhouse.console.desk import ELSEWHERE, PREFIX, PageSpec
 from tollhouse.console.mount import page_specs
+from tollhouse.plugin import Principal
+from tollhouse.store.audit import Actor
 from tollhouse.store.ids import new_id
 
 UNKNOWN = str(new_id())
@@ -128,3 +130,32 @@ async def test_a_form_of_another_site_is_refused(house: House) -> None:
     assert (await owner.send("POST", "/console/agents", form, site="cross-site")).status == 403
     assert (await house.nobody().send("POST", "/console/sign-in", form, site="cross-site")).status == 403
     assert len((await house.container.agents.list(house.shop.tenant_id)).items) == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "over", "may"),
+    [
+        ("support", None, True),
+        ("support", "support", False),
+        ("support", "owner", False),
+        ("admin", "support", True),
+        ("admin", "owner", False),
+        ("owner", "admin", True),
+    ],
+)
+async def test_the_admins_interface_protects_staff_from_those_below_them_too(
+    house: House, role: str, over: str | None, may: bool
+) -> None:
+    browser = await house.browser(role)
+    tenant_id = house.shop.tenant_id
+    user_id, _ = await house.person(over)
+    operator_id, _ = await house.person(operator=True)
+    principal = Principal(tenant_id, user_id, "password", "web")
+    key, _ = await house.container.keys.create(principal, "laptop", actor=Actor("user", user_id))
+    base = f"/api/v1/admin/users/{user_id}"
+    ended = await browser.send("POST", f"{base}/end-sessions")
+    revoked = await browser.send("DELETE", f"{base}/api-keys/{key.id}")
+    assert (ended.status, revoked.status) == ((200, 204) if may else (403, 403))
+    assert len(await house.container.keys.list_of(tenant_id, user_id)) == (0 if may else 1)
+    assert (await browser.send("POST", f"/api/v1/admin/users/{operator_id}/end-sessions")).status == 403
+    assert (await browser.send("POST", f"/api/v1/admin/users/{UNKNOWN}/end-sessions")).status == 404

@@ -722,9 +722,6 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": "80"},
     )
     op.create_index(
-        "ix_turns_running", "turns", ["tenant_id", "runner_id"], unique=False, postgresql_where=sa.text("state = 'running'")
-    )
-    op.create_index(
         "uq_turns_external",
         "turns",
         ["tenant_id", "source_id", "external_id"],

@@ -1,0 +1,180 @@
+"""What happens when something dies half-way: nothing is lost, nothing is counted twice, and the person gets an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text, update
+
+from tests.conftest import Cluster
+from tests.world import Shop, World, add_customer, open_shop, open_world, say
+from tollhouse import plugin as th
+from tollhouse.store.errors import DatabaseDown
+from tollhouse.turns.errors import TurnRunning
+from tollhouse.usage.models import alarms, entries, holds, runners
+from tollhouse.usage.sweeper import sweep
+from tollhouse.usage.verify import verify
+
+CALLS_3 = {"metric": "calls", "amount": 3, "window": "day"}
+
+
+async def _customer(world: World) -> tuple[Shop, Any]:
+    shop = await open_shop(world.store, CALLS_3, {"metric": "concurrent", "amount": 2, "window": "now"})
+    return shop, await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+
+async def _die(world: World) -> None:
+    """The process is gone as far as the ledger can see: its lease has lapsed."""
+    async with world.store.operator() as conn:
+        lapsed = update(runners).where(runners.c.id == world.container.runner.id)
+        await conn.execute(lapsed.values(lease_until=text("now() - interval '1 second'")))
+
+
+async def _stuck_turn(world: World, caller: Any, key: str | None = None) -> asyncio.Task[Any]:
+    """A turn whose model does not answer before ``world.model.gate`` is set."""
+    world.model.gate = asyncio.Event()
+    before = len(world.model.calls)
+    task = asyncio.create_task(world.container.turns.run(caller, say(external_id=key)))
+    async with asyncio.timeout(10):
+        while len(world.model.calls) == before:
+            await asyncio.sleep(0.005)
+    return task
+
+
+async def _limits(world: World, caller: Any) -> dict[str, tuple[int, int]]:
+    return {one.metric: (one.used, one.held) for one in await world.container.policy.limits(caller.user)}
+
+
+async def test_holds_of_a_dead_process_come_back_with_an_entry_that_says_so(world: World) -> None:
+    shop, caller = await _customer(world)
+    task = await _stuck_turn(world, caller)
+    assert await _limits(world, caller) == {"calls": (0, 1), "concurrent": (0, 1)}
+    assert await sweep(world.store) == 0, "a living process keeps its holds"
+    await _die(world)
+    swept = await asyncio.gather(sweep(world.store), sweep(world.store))
+    assert sum(swept) == 1
+    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    async with world.store.transaction(shop.tenant_id) as conn:
+        found = (await conn.execute(select(entries.c.outcome, entries.c.certainty, entries.c.cost))).one()
+    assert tuple(found) == ("interrupted", "unknown", None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_usage_that_arrives_after_the_hold_expired_is_posted_late_and_charged(world: World) -> None:
+    shop, caller = await _customer(world)
+    task = await _stuck_turn(world, caller, "k")
+    await _die(world)
+    assert await sweep(world.store) == 1
+    assert world.model.gate is not None
+    world.model.gate.set()
+    result = await task
+    assert result.state == "done"
+    assert await _limits(world, caller) == {"calls": (1, 0), "concurrent": (0, 0)}
+    async with world.store.transaction(shop.tenant_id) as conn:
+        kinds = (await conn.execute(select(entries.c.kind).order_by(entries.c.id))).scalars().all()
+        codes = (await conn.execute(select(alarms.c.code))).scalars().all()
+    assert kinds == ["turn", "late"]
+    assert codes == ["late_usage"]
+    assert (await world.container.turns.get(caller, result.id)).state == "done"
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_turn_under_a_live_lease_is_not_run_twice_and_is_taken_over_when_it_lapses(
+    world: World, cluster: Cluster, tmp_path: Path
+) -> None:
+    shop, caller = await _customer(world)
+    task = await _stuck_turn(world, caller, "same")
+    other = await open_world(cluster.dsn, tmp_path / "other")
+    try:
+        with pytest.raises(TurnRunning):
+            await other.container.turns.run(caller, say(external_id="same"))
+        await _die(world)
+        again = await other.container.turns.run(caller, say(external_id="same"))
+        assert again.state == "done"
+        await sweep(other.store)
+        assert world.model.gate is not None
+        world.model.gate.set()
+        await task
+        assert await _limits(other, caller) == {"calls": (1, 0), "concurrent": (0, 0)}, "charged once"
+        async with other.store.transaction(shop.tenant_id) as conn:
+            costs = (await conn.execute(select(entries.c.kind).where(entries.c.outcome == "ok"))).scalars().all()
+        assert sorted(costs) == ["late", "turn"], "both calls are cost"
+        assert await verify(other.store, shop.tenant_id) == []
+    finally:
+        await other.container.close()
+
+
+async def test_twenty_requests_with_one_key_have_one_effect(world: World) -> None:
+    shop, caller = await _customer(world)
+    world.model.delay = lambda: 0.02
+
+    async def one() -> str:
+        try:
+            return (await world.container.turns.run(caller, say(external_id="k"))).id
+        except TurnRunning:
+            return "running"
+
+    found = await asyncio.gather(*(one() for _ in range(20)))
+    assert len({one for one in found if one != "running"}) == 1
+    assert len(world.model.calls) == 1
+    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_database_that_goes_away_while_settling_loses_nothing(world: World, cluster: Cluster) -> None:
+    import asyncpg
+
+    shop, caller = await _customer(world)
+    task = await _stuck_turn(world, caller)
+    admin = await asyncpg.connect(cluster.superuser_dsn)
+    name = cluster.dsn.split("@/", 1)[1].split("?")[0]
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        assert world.model.gate is not None
+        world.model.gate.set()
+        with pytest.raises(DatabaseDown):
+            await world.container.policy.limits(caller.user)
+    finally:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await admin.close()
+    assert (await task).state == "done"
+    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_every_hold_is_resolved_once_whoever_races(world: World) -> None:
+    shop, caller = await _customer(world)
+    for _ in range(10):
+        task = await _stuck_turn(world, caller)
+        await _die(world)
+        assert world.model.gate is not None
+        world.model.gate.set()
+        await asyncio.gather(task, sweep(world.store), sweep(world.store), return_exceptions=True)
+        async with world.store.transaction(shop.tenant_id) as conn:
+            await conn.execute(text("DELETE FROM counters"))  # a fresh allowance for the next round
+            open_holds = (await conn.execute(select(holds.c.id).where(holds.c.state == "open"))).all()
+        assert open_holds == []
+        await world.container.runner.renew()
+    async with world.store.transaction(shop.tenant_id) as conn:
+        resolved = (await conn.execute(select(holds.c.id))).scalars().all()
+        posted = (await conn.execute(select(entries.c.id).where(entries.c.kind == "turn"))).scalars().all()
+    assert sorted(resolved) == sorted(posted)
+
+
+async def test_a_reply_with_odd_characters_is_stored_as_it_was_said(world: World) -> None:
+    shop, caller = await _customer(world)
+    odd = "it's \\ a \"quote\"; DROP TABLE turns; -- $1 :name 'x'' \u2028 \U0001f600 {}"
+    world.model.answer = lambda request: th.Completion((th.Text(odd),), th.TokenUsage(1, 1))
+    result = await world.container.turns.run(caller, say(odd, store=True))
+    assert result.reply is not None
+    assert result.reply.text == odd
+    again = await world.container.turns.get(caller, result.id)
+    assert again.reply is not None
+    assert again.reply.text == odd
+    assert await verify(world.store, shop.tenant_id) == []
