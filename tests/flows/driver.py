@@ -23,7 +23,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        return self.body.decode()
+        return self.body.decode(errors="replace")
 
     @property
     def json(self) -> Any:

@@ -27,6 +27,7 @@ from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 from tests.flows.examples import PASSWORD, PIXEL
 from tests.world import KEY, ScriptedModel
 from tollhouse import plugin as th
+from tollhouse.agents.spec import ModelChoice, VersionSpec
 from tollhouse.app import Process
 from tollhouse.auth import repository as auth_rows
 from tollhouse.auth.keys import issue
@@ -215,9 +216,11 @@ class Filler:
 
     def _special(self, outcome: str) -> Mapping[str, Mapping[str, Any]]:
         i, later = self.ids, self.now + timedelta(days=10)
-        model = {"connection_id": str(i["model"]), "model": "m"}
-        spec = {"template": f"You are {self.secret}.", "primary": model, "max_output_tokens": 100}
-        spec["modalities"] = ["text", "image", "audio", "file"]  # type: ignore[assignment]
+        spec = VersionSpec(
+            template=f"You are {self.secret}.",
+            primary=ModelChoice(connection_id=i["model"], model="m"),
+            modalities=frozenset({"text", "image", "audio", "file"}),
+        ).model_dump(mode="json")
         said = [{"type": "text", "text": f"said {self.secret}"}]
         agent = {"slug": f"guide-{self.face}", "name": self.face, "description": self.face, "welcome": self.face}
         plan = {"slug": f"free-{self.face}", "name": self.face, "description": self.face, "status": "active", "default": True}

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tollhouse.store.connection import ScopedConnection
@@ -78,6 +78,7 @@ class Store:
             pool_timeout=15,
             pool_pre_ping=False,
         )
+        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._hot = HotPool(self._connect_hot, hot_pool_size)
         self._clock_sql = ""
 
@@ -199,6 +200,12 @@ class Store:
         except (*LOST, DBAPIError):
             return False
         return True
+
+
+def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
+    """A connection that the server has closed meanwhile is replaced before anybody gets it."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
