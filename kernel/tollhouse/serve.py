@@ -18,7 +18,7 @@ from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
 from tollhouse.store.secrets import open_secrets
 from tollhouse.store.store import Store
-from tollhouse.wiring.bootstrap import bootstrap
+from tollhouse.wiring.bootstrap import bootstrap, is_furnished
 from tollhouse.wiring.installation import open_container, open_database, prepare
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,15 @@ async def serve(settings: Settings, *, first: bool) -> None:
         token = None
         if first:
             await prepare(settings, dsn)
-            async with open_container(settings, dsn) as container:
-                token = await bootstrap(container)
         store = Store(dsn, pool_size=1, hot_pool_size=1)
         try:
             box = await open_secrets(store, settings)
+            furnish = first and not await is_furnished(store)
         finally:
             await store.close()
+        if furnish:
+            async with open_container(settings, dsn) as container:
+                token = await bootstrap(container)
         greet(settings, token)
         if settings.workers == 1:
             await _serve_here(settings, Process(settings, dsn, box))

@@ -169,7 +169,7 @@ class Filler:
         self.tables = [table for table in metadata.sorted_tables if table.info.get("scope") == "tenant"]
         self.ids = {table.name: new_id() for table in self.tables}
         self.ids["model"] = self.ids["connections"]
-        self.owner, self.draft, self.messenger = new_id(), new_id(), new_id()
+        self.owner, self.draft, self.messenger, self.payment = new_id(), new_id(), new_id(), new_id()
         self.link = new_token("link", tenant_id)
         self.now = datetime.now(UTC)
         self.special = self._special(outcome)
@@ -233,7 +233,7 @@ class Filler:
             "connections": [
                 {"id": self.messenger, "kind": "channel", "plugin": "fakechat", "name": f"chat {self.secret}", "config": {}},
                 {
-                    "id": new_id(),
+                    "id": self.payment,
                     "kind": "payment",
                     "plugin": "manual",
                     "name": f"pay {self.secret}",
@@ -246,6 +246,8 @@ class Filler:
             ],
         }
         no_secrets = {"secrets": None, "health": {"ok": True, "detail": self.secret, "at": self.now.isoformat()}}
+        began = {"period_start": self.now, "period_end": later, "anchor": self.now}
+        paid = {"provider": "manual", "connection_id": self.payment}
         counter = {"metric": "calls", "window": "day", "channel": None}
         times = {"window_start": self.now, "window_end": later, "user_id": i["users"]}
         return {
@@ -258,9 +260,9 @@ class Filler:
             "plans": plan,
             "plan_versions": {"number": 1, "currency": "EUR", "interval": "month", "all_agents": True, "channels": None},
             "limits": {**counter, "amount": 1000},
-            "subscriptions": {"status": "active", "timezone": "UTC", "period_start": self.now, "anchor": self.now},
+            "subscriptions": {"status": "active", "timezone": "UTC", **began, **paid},
             "subscription_overrides": {**counter, "amount": 900, "created_by": self.owner},
-            "orders": {"amount_minor": 500, "currency": "EUR", "state": "pending", "confirmed_by": None},
+            "orders": {"amount_minor": 500, "currency": "EUR", "state": "pending", "confirmed_by": None, **paid},
             "conversations": {"channel": "web"},
             "messages": {"role": "assistant", "parts": said, "turn_id": i["turns"]},
             "files": {"type": "image", "media_type": "image/png", "size": len(PIXEL)},

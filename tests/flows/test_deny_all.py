@@ -81,13 +81,12 @@ async def webhook(house: House, tenant: Furnished, said: str) -> list[str]:
     signed = {SIGNATURE: signed_request(body.data).headers[SIGNATURE]}
     assert (await Client(house.app).send("POST", path, body, **signed)).status == 200
     async with house.store.transaction(tenant.tenant_id) as conn:
-        waiting = (await conn.execute(select(inbox.c.connection_id, inbox.c.key).where(inbox.c.state == "new"))).all()
-    assert len(waiting) == 1
-    for row in waiting:
-        task = house.process.background.jobs.app.tasks["inbox.handle"]
-        await task.func(str(tenant.tenant_id), str(row.connection_id), row.key)
+        waiting = select(inbox.c.connection_id, inbox.c.key).where(inbox.c.state == "new", inbox.c.external_id == said)
+        row = (await conn.execute(waiting)).one()
+    task = house.process.background.jobs.app.tasks["inbox.handle"]
+    await task.func(str(tenant.tenant_id), str(row.connection_id), row.key)
     await house.process.background.relay.drain()
-    connected = await house.process.background.connect(tenant.tenant_id, waiting[0].connection_id)
+    connected = await house.process.background.connect(tenant.tenant_id, row.connection_id)
     return [one["text"] for one in await house.plugin.messenger.sent(connected.ctx)]
 
 

@@ -9,13 +9,14 @@ from sqlalchemy import func, select
 from tollhouse.accounts.service import first_operator_link
 from tollhouse.agents.models import agents
 from tollhouse.agents.spec import ModelChoice, VersionSpec
-from tollhouse.auth.models import users
+from tollhouse.auth.models import operators, users
 from tollhouse.billing.models import plans
 from tollhouse.billing.terms import LimitTerms, Terms
 from tollhouse.host.caller import Caller
 from tollhouse.host.models import connections
 from tollhouse.plugin.errors import NotFound
 from tollhouse.store.audit import SYSTEM
+from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
 from tollhouse.tenants.values import Tenant
 from tollhouse.wiring.container import Container
@@ -31,6 +32,12 @@ INSTRUCTIONS = """\
 Please transfer {amount} with the reference {reference}. This is the example text of the manual payment connection: put your
 bank details here, on the console's page of connections. Your plan begins when an admin confirms that the money has arrived.
 """
+
+
+async def is_furnished(store: Store) -> bool:
+    """Whether the first start is long over: there is an operator. Cheaper to ask than to make all services for nothing."""
+    async with store.operator() as conn:
+        return bool((await conn.execute(select(func.count()).select_from(operators))).scalar())
 
 
 async def bootstrap(container: Container) -> str | None:
