@@ -267,7 +267,8 @@ WEBHOOKS = frozenset({"POST /hooks/{tenant}/{connection}"})
 
 DESTROYS = re.compile(
     r"^DELETE|/(archive|block|suspend|end|end-sessions|revoke|cancel|refund|disable|delete|erase|withdraw|unpublish|role|"
-    r"logout|sign-out|password|overrides|limits)$|/link/|/invite/|/claim/|^P\w+ (/api/v1/admin|/console)/(versions|plans|agents)/"
+    r"logout|sign-out|password|overrides|limits)$|/link/|/invite/|/claim/"
+    r"|^P\w+ (/api/v1/admin|/console)/(versions|plans|agents)/\{\w+\}$"
 )
 """What leaves less behind than it found: a sweep that wants to reach everything does these last."""
 

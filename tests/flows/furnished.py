@@ -1,7 +1,7 @@
 """A process with the real plugins, and tenants that have something in every table.
 
-Each text that a tenant keeps for itself holds its ``secret``, each text that it shows to everybody its ``face``; a table or column
-that is new is filled in too, so nothing has to be remembered.
+Each text that a tenant keeps for itself holds its ``secret``, each text that it shows to everybody its ``face``. A table or a
+column that is new is filled in too, so nothing has to be remembered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from tollhouse.app import Process
 from tollhouse.auth import repository as auth_rows
 from tollhouse.auth.keys import issue
 from tollhouse.auth.tokens import digest_of, new_token
-from tollhouse.plugin.access import Principal
 from tollhouse.policy.rules import RULES, Rule
 from tollhouse.settings import Settings
 from tollhouse.store import audit
@@ -169,6 +168,7 @@ class Filler:
         self.tables = [table for table in metadata.sorted_tables if table.info.get("scope") == "tenant"]
         self.ids = {table.name: new_id() for table in self.tables}
         self.ids["model"] = self.ids["connections"]
+        self.ids["entries"] = self.ids["holds"]  # a turn's entry takes its hold's id
         self.owner, self.draft, self.messenger, self.payment = new_id(), new_id(), new_id(), new_id()
         self.link = new_token("link", tenant_id)
         self.now = datetime.now(UTC)
@@ -322,9 +322,3 @@ async def digest(store: Store, tenant_id: UUID) -> dict[str, str]:
                 )
                 found[table.name] = str((await conn.execute(rows, {"id": tenant_id})).scalar_one())
     return found
-
-
-def principal_of(made: Furnished) -> Principal:
-    """The plain user, as a service knows them."""
-    return Principal(made.tenant_id, made.plain_id, "password", "web", credential_kind="identity")
-

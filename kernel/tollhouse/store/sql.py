@@ -10,10 +10,12 @@ a turn cheap: see ``docs/decisions/0003-two-pools.md``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
+
+from asyncpg.pgproto.pgproto import UUID as DriverUUID
 
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
 
@@ -70,32 +72,42 @@ def literal(value: Any) -> str:
         ValueError: a text holds NUL, which PostgreSQL cannot store.
         TypeError: a type that the hot path does not use.
     """
-    if value is None:
-        return "NULL"
-    kind: type[Any] = type(value)
-    if kind is str:
-        if "\0" in value:
-            raise ValueError("a text with NUL cannot be written into the database")
-        return "'" + str(value).replace("'", "''") + "'"
-    if kind is int:
-        return f"'{value}'"  # quoted: its type is the parameter's, not the number's own
-    if isinstance(value, UUID):
-        return f"'{value}'"
-    if kind is bool:
-        return "true" if value else "false"
-    if kind is bytes:
-        return f"'\\x{value.hex()}'"
-    if isinstance(value, Sequence):
-        return _array(value)
-    raise TypeError(f"no literal for {kind.__name__}")
+    write = _WRITERS.get(value.__class__)
+    if write is None:
+        raise TypeError(f"no literal for {type(value).__name__}")
+    return write(value)
 
 
-def _array(values: Sequence[Any]) -> str:
-    """An array of ids, numbers or plain words; anything that would need quoting inside an array is refused."""
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a text with NUL cannot be written into the database")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _array(values: list[Any]) -> str:
+    """An array of ids, whole numbers or plain words; anything that would need quoting inside an array is refused."""
     items = []
     for value in values:
-        text = "NULL" if value is None else str(value)
-        if not isinstance(value, UUID | int | None) and not text.replace("_", "").replace("-", "").isalnum():
-            raise TypeError("only ids, numbers and plain words can stand in an array here")
-        items.append(text)
+        kind = value.__class__
+        if kind is int or isinstance(value, UUID):
+            items.append(str(value))
+        elif value is None:
+            items.append("NULL")
+        elif kind is str and value.replace("_", "").replace("-", "").isalnum():
+            items.append(value)
+        else:
+            raise TypeError("only ids, whole numbers and plain words can stand in an array here")
     return "'{" + ",".join(items) + "}'"
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda value: "NULL",
+    str: _text,
+    # Quoted, like the ids: the type is the parameter's, not the literal's own.
+    int: lambda value: f"'{value}'",
+    UUID: lambda value: f"'{value}'",
+    DriverUUID: lambda value: f"'{value}'",  # what the driver gives out: a subclass
+    bool: lambda value: "true" if value else "false",
+    bytes: lambda value: f"'\\x{value.hex()}'",
+    list: _array,
+}

@@ -39,7 +39,7 @@ XSS = [
     '<https://evil.example/"onclick=alert(1)>',
     "https://evil.example/<script>alert(1)</script>",
     "<div hx-get='/logout' hx-trigger='load'>x</div>",
-    "{{ 7 * 191 }} {% raw %}",
+    "{{ 'un' ~ 'wanted' }} {% raw %}",
     "\u202e<b>x</b>\u0000",
 ]
 
@@ -108,7 +108,7 @@ def test_every_page(ada, gateway, text: str) -> None:
     for answer in shown:
         assert answer.status_code < 500
         assert not bad(answer.text), answer.url
-        assert "1337" not in answer.text
+        assert "unwanted" not in answer.text  # as the template that was sent would say; ids cannot hold it
 
 
 @pytest.mark.parametrize(
