@@ -207,4 +207,4 @@ async def add_customer(store: Store, shop: Shop) -> UUID:
 
 def say(text: str = "Hi", **values: Any) -> th.TurnRequest:
     """A turn with the agent ``guide``."""
-    return th.TurnRequest("guide", (th.Text(text),), **{"store": False, **values})
+    return th.TurnRequest("guide", **{"parts": (th.Text(text),), "store": False, **values})

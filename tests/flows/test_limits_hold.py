@@ -15,7 +15,7 @@ from tollhouse.store.store import Store
 from tollhouse.usage.models import counters, entries, holds
 from tollhouse.usage.verify import verify
 
-ROUNDS = int(os.environ.get("TOLLHOUSE_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("TOLLHOUSE_ROUNDS", "1"))
 
 pytestmark = pytest.mark.xdist_group("fleet")
 

@@ -57,13 +57,18 @@ class FileService:
         self._sniff = sniff
 
     async def put(self, who: Principal, data: bytes, name: str) -> FileRef:
-        """Store a file. The blob comes first: a row without its bytes is never seen.
+        """Store a file.
 
         Raises:
             InvalidInput: the type is not supported, the file is empty, or a picture has too many pixels.
             TooLarge: over the upload limit.
         """
         file = self.describe(data, name)
+        await self.keep(who, file, data)
+        return file
+
+    async def keep(self, who: Principal, file: FileRef, data: bytes) -> None:
+        """Store a file that was described before. The blob comes first: a row without its bytes is never seen."""
         key = blob_key(who.tenant_id, UUID(file.id))
         await self.blobs.put(key, data)
         try:
@@ -74,7 +79,6 @@ class FileService:
             if not await self._is_recorded(who, UUID(file.id)):
                 await self.blobs.delete(key)
             raise
-        return file
 
     async def open(self, who: Principal, file_id: str) -> tuple[FileRef, bytes]:
         """A file of the user and its bytes.

@@ -29,6 +29,7 @@ from tollhouse.runtime.prepare import Candidate, Prepared, Surroundings, prepare
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.turns import repository as sql
 from tollhouse.turns.fingerprint import body_hash
+from tollhouse.turns.media import Resolved
 from tollhouse.usage.holds import Hold, ensure_counters
 from tollhouse.usage.prices import Price, PriceBook
 
@@ -41,18 +42,23 @@ class Ask:
 
     caller: Caller
     request: TurnRequest
-    parts: tuple[Part, ...]
+    media: Resolved
     source_id: UUID
     body: bytes
     turn_id: UUID
     attempt: int = 1
 
     @classmethod
-    def of(cls, caller: Caller, request: TurnRequest, parts: tuple[Part, ...], source_id: UUID | None) -> Ask:
+    def of(cls, caller: Caller, request: TurnRequest, media: Resolved, source_id: UUID | None) -> Ask:
         """A fresh turn."""
         # Without a key nobody will ever compare the bodies.
-        body = body_hash(request) if request.external_id is not None else b""
-        return cls(caller, request, parts, source_id or caller.user.user_id, body, new_id())
+        body = body_hash(request, media.parts) if request.external_id is not None else b""
+        return cls(caller, request, media, source_id or caller.user.user_id, body, new_id())
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What is said."""
+        return self.media.parts
 
     @property
     def access(self) -> AccessRequest:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tollhouse.plugin.content import Media, Message, Part
 from tollhouse.plugin.ports import TurnRequest
 
 
-def body_hash(request: TurnRequest) -> bytes:
-    """SHA-256 over the canonical form of the request, without its idempotency key."""
+def body_hash(request: TurnRequest, parts: Sequence[Part]) -> bytes:
+    """SHA-256 over the canonical form of the request, without its idempotency key.
+
+    ``parts`` have their bytes: a file that was uploaded again under another id is still the same file.
+    """
     body = {
         "agent": request.agent,
         "conversation": request.conversation,
-        "parts": [_part(part) for part in request.parts],
+        "parts": [_part(part) for part in parts],
         "history": [_message(message) for message in request.history],
         "parameters": dict(request.parameters),
         "store": request.store,
@@ -30,5 +34,6 @@ def _message(message: Message) -> list[Any]:
 def _part(part: Part) -> list[Any]:
     if not isinstance(part, Media):
         return ["text", part.text]
-    data = hashlib.sha256(part.data).hexdigest() if part.data is not None else None
-    return [part.type, part.media_type, data, part.file_id, part.url]
+    if part.data is not None:
+        return [part.type, part.media_type, hashlib.sha256(part.data).hexdigest()]
+    return [part.type, part.media_type, part.file_id, part.url]

@@ -6,7 +6,7 @@ All of it happens outside any transaction.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tollhouse.plugin.access import Principal
@@ -17,10 +17,18 @@ from tollhouse.runtime.prepare import Planned, Prepared
 MAX_MEDIA = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Parts with their bytes; ``fresh`` are those that came with the request and are not stored."""
+
+    parts: tuple[Part, ...]
+    fresh: tuple[FileRef, ...] = ()
+
+
 class FileStore(Protocol):
     """What is needed of the uploads."""
 
-    async def put(self, who: Principal, data: bytes, name: str) -> FileRef: ...
+    async def keep(self, who: Principal, file: FileRef, data: bytes) -> None: ...
     async def open(self, who: Principal, file_id: str) -> tuple[FileRef, bytes]: ...
     def describe(self, data: bytes, name: str) -> FileRef: ...
 
@@ -33,31 +41,37 @@ class MediaLoader:
         self._files = files
         self._fetch = fetch
 
-    async def resolve(self, who: Principal, parts: Sequence[Part], *, keep: bool) -> tuple[Part, ...]:
-        """The parts with their bytes. ``keep``: what came as bytes is stored as an upload too.
+    async def resolve(self, who: Principal, parts: Sequence[Part]) -> Resolved:
+        """The parts with their bytes. Nothing is stored yet: that is for a turn that was admitted, see :meth:`keep`.
 
         Raises:
             InvalidInput: too many files, a type that is not supported, an unknown upload; the part is named.
         """
         if sum(isinstance(part, Media) for part in parts) > MAX_MEDIA:
             raise InvalidInput(f"At most {MAX_MEDIA} files can be sent with one message.", field="parts")
-        return tuple([await self._part(who, part, place, keep) for place, part in enumerate(parts)])
+        found = [await self._part(who, part, place) for place, part in enumerate(parts)]
+        return Resolved(tuple(part for part, _ in found), tuple(ref for _, ref in found if ref is not None))
 
-    async def _part(self, who: Principal, part: Part, place: int, keep: bool) -> Part:
+    async def keep(self, who: Principal, resolved: Resolved) -> None:
+        """Store what came as bytes as uploads of this person."""
+        data = {part.file_id: part.data for part in resolved.parts if isinstance(part, Media)}
+        for ref in resolved.fresh:
+            await self._files.keep(who, ref, data[ref.id] or b"")
+
+    async def _part(self, who: Principal, part: Part, place: int) -> tuple[Part, FileRef | None]:
         if not isinstance(part, Media):
-            return part
+            return part, None
         try:
             if part.file_id is not None:
                 ref, data = await self._files.open(who, part.file_id)
-                return _media(ref, data, part.file_id)
+                return _media(ref, data, part.file_id), None
             data = part.data if part.data is not None else await self._fetch(part.url or "")
-            name = part.name or part.type
-            ref = await self._files.put(who, data, name) if keep else self._files.describe(data, name)
+            ref = self._files.describe(data, part.name or part.type)
         except NotFound:
             raise InvalidInput("There is no such upload.", field=f"parts.{place}.file_id") from None
         except InvalidInput as error:
             raise InvalidInput(error.detail, field=f"parts.{place}") from error
-        return _media(ref, data, ref.id if keep else None)
+        return _media(ref, data, ref.id), ref
 
     async def hydrate(self, who: Principal, prepared: Prepared) -> Prepared:
         """The prepared call with the bytes of pictures from its history."""

@@ -68,8 +68,7 @@ class TurnService:
         """
         principal = caller.user
         _check(request)
-        parts = await self._media.resolve(principal, request.parts, keep=request.store)
-        ask = Ask.of(caller, request, parts, source_id)
+        ask = Ask.of(caller, request, await self._media.resolve(principal, request.parts), source_id)
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
             return admitted
@@ -122,8 +121,11 @@ class TurnService:
 
     async def _run(self, admitted: Admitted) -> TurnResult:
         error: TollhouseError
+        ask, who = admitted.ask, admitted.ask.caller.user
         try:
-            prepared = await self._media.hydrate(admitted.ask.caller.user, admitted.prepared)
+            if ask.media.fresh and ask.request.store and ask.attempt == 1:
+                await self._media.keep(who, ask.media)
+            prepared = await self._media.hydrate(who, admitted.prepared)
             outcome = await self._runtime.run(prepared, admitted.max_output_tokens, str(admitted.hold.id))
         except RunFailed as failed:
             error, calls = failed.error, failed.calls

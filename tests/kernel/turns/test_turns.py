@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
+from tollhouse.conversations.models import files
 from tollhouse.turns.errors import OtherBody
 from tollhouse.usage.models import alarms, counters, entries, holds
 from tollhouse.usage.verify import verify
@@ -136,3 +137,40 @@ async def test_a_conversation_is_remembered_and_sent_again(world: World) -> None
     first = await world.container.turns.run(caller, say("My name is Ada", store=True))
     await world.container.turns.run(caller, say("Who am I?", store=True, conversation=first.conversation_id))
     assert [message.text for message in world.model.calls[1].messages][1:] == ["My name is Ada", "Hello.", "Who am I?"]
+
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+
+
+async def test_a_picture_is_kept_only_for_a_turn_that_was_admitted(world: World) -> None:
+    shop = await open_shop(
+        world.store, {"metric": "calls", "amount": 1, "window": "day"}, spec={"modalities": ["text", "image"]}
+    )
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    picture = th.Media("image", "image/png", data=PNG, name="dot.png")
+    request = say(parts=(th.Text("Look"), picture), store=True)
+    result = await world.container.turns.run(caller, request)
+    with pytest.raises(th.AccessDenied):
+        await world.container.turns.run(caller, request)
+    async with world.store.transaction(shop.tenant_id) as conn:
+        kept = (await conn.execute(select(files.c.name, files.c.media_type))).all()
+    assert [tuple(row) for row in kept] == [("dot.png", "image/png")]
+    said = await world.container.conversations.messages(caller.user, result.conversation_id or "")
+    shown = said.items[0].parts[1]
+    assert isinstance(shown, th.Media)
+    assert (await world.container.files.open(caller.user, shown.file_id or ""))[1] == PNG
+
+
+async def test_the_same_file_uploaded_again_is_the_same_request(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    results = []
+    for _ in range(2):
+        ref = await world.container.files.put(caller.user, PNG, "dot.png")
+        part = th.Media("image", "image/png", file_id=ref.id)
+        results.append(await world.container.turns.run(caller, say(parts=(part,), external_id="k")))
+    assert results[0].id == results[1].id
+    assert results[1].replayed
