@@ -29,7 +29,9 @@ def routes(services: AdminServices) -> APIRouter:
     @router.get("/{user_id}/api-keys", response_model=Items[s.Key])
     async def list_user_keys(request: Request, user_id: str) -> dict[str, Any]:
         """Their API keys."""
-        return items(await services.keys.list_of(staff(request, "view").tenant.id, known_id(user_id)))
+        tenant_id = staff(request, "view").tenant.id
+        user = await services.users.get(tenant_id, known_id(user_id))
+        return items(await services.keys.list_of(tenant_id, user.id))
 
     @router.delete("/{user_id}/api-keys/{key_id}", status_code=204)
     async def revoke_user_key(request: Request, user_id: str, key_id: str) -> None:

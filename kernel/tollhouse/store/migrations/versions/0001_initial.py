@@ -22,6 +22,7 @@ RIGHTS = (
     ("installation", "global", "", "riud"),
     ("runners", "global", "r", "riud"),
     ("tenants", "global", "r", "riud"),
+    ("turns", "tenant", "riu", "ru"),
     ("watermarks", "global", "", "riud"),
     ("agents", "tenant", "riu", ""),
     ("alarms", "tenant", "riu", "riu"),
@@ -45,7 +46,6 @@ RIGHTS = (
     ("prices", "tenant", "ri", ""),
     ("prompt_versions", "tenant", "riud", ""),
     ("sessions", "tenant", "riud", ""),
-    ("turns", "tenant", "riu", "ru"),
     ("limits", "tenant", "ri", ""),
     ("messages", "tenant", "riud", ""),
     ("plan_agents", "tenant", "ri", ""),
@@ -211,6 +211,38 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name=op.f("uq_tenants_slug")),
     )
     op.create_index("ix_tenants_hosts", "tenants", ["hosts"], unique=False, postgresql_using="gin")
+    op.create_table(
+        "turns",
+        sa.Column("tenant_id", sa.UUID(), nullable=False),
+        sa.Column("id", sa.UUID(), nullable=False),
+        sa.Column("source_id", sa.UUID(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=True),
+        sa.Column("body_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("agent_id", sa.UUID(), nullable=False),
+        sa.Column("version_id", sa.UUID(), nullable=True),
+        sa.Column("conversation_id", sa.UUID(), nullable=True),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), server_default=sa.text("'running'"), nullable=False),
+        sa.Column("attempt", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
+        sa.Column("runner_id", sa.UUID(), nullable=False),
+        sa.Column("reply", postgresql.JSONB(), nullable=True),
+        sa.Column("usage", postgresql.JSONB(), nullable=True),
+        sa.Column("error", postgresql.JSONB(), nullable=True),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("state in ('running', 'done', 'failed')", name=op.f("ck_turns_state")),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_turns")),
+        postgresql_with={"fillfactor": "80"},
+    )
+    op.create_index(
+        "uq_turns_external",
+        "turns",
+        ["tenant_id", "source_id", "external_id"],
+        unique=True,
+        postgresql_where=sa.text("external_id is not null"),
+    )
     op.create_table(
         "watermarks",
         sa.Column("id", sa.UUID(), nullable=False),
@@ -689,44 +721,6 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_sessions_user", "sessions", ["tenant_id", "user_id"], unique=False, postgresql_where=sa.text("revoked_at is null")
-    )
-    op.create_table(
-        "turns",
-        sa.Column("tenant_id", sa.UUID(), nullable=False),
-        sa.Column("id", sa.UUID(), nullable=False),
-        sa.Column("source_id", sa.UUID(), nullable=False),
-        sa.Column("external_id", sa.Text(), nullable=True),
-        sa.Column("body_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("user_id", sa.UUID(), nullable=False),
-        sa.Column("agent_id", sa.UUID(), nullable=False),
-        sa.Column("version_id", sa.UUID(), nullable=True),
-        sa.Column("conversation_id", sa.UUID(), nullable=True),
-        sa.Column("channel", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), server_default=sa.text("'running'"), nullable=False),
-        sa.Column("attempt", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
-        sa.Column("runner_id", sa.UUID(), nullable=False),
-        sa.Column("reply", postgresql.JSONB(), nullable=True),
-        sa.Column("usage", postgresql.JSONB(), nullable=True),
-        sa.Column("error", postgresql.JSONB(), nullable=True),
-        sa.Column("model", sa.Text(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False),
-        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("state in ('running', 'done', 'failed')", name=op.f("ck_turns_state")),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "agent_id"], ["agents.tenant_id", "agents.id"], name=op.f("fk_turns_tenant_id_agent_id")
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_turns_tenant_id_user_id")
-        ),
-        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_turns")),
-        postgresql_with={"fillfactor": "80"},
-    )
-    op.create_index(
-        "uq_turns_external",
-        "turns",
-        ["tenant_id", "source_id", "external_id"],
-        unique=True,
-        postgresql_where=sa.text("external_id is not null"),
     )
     op.create_table(
         "limits",
