@@ -35,7 +35,7 @@ from tollhouse.gateway.security_headers import security_headers
 from tollhouse.gateway.tenancy import Tenancy
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.errors import NotFound, Unauthenticated
+from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
 
 log = logging.getLogger(__name__)
 MAX_URL: Final = 8 * 1024
@@ -93,8 +93,7 @@ class Edge:
         headers = exchange.headers
         exchange.request_id = request_id(headers.get(b"x-request-id"))
         exchange.address = self._address.find(scope, headers)
-        if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > MAX_URL:
-            raise UriTooLong()
+        _check_address(scope)
         slug = self._tenancy.take_prefix(scope)
         found = self._table.find(scope["path"][len(scope.get("root_path", "")) :] or "/")
         entry = found.entry(method) if found else None
@@ -117,6 +116,8 @@ class Edge:
             principal = await self._principal(exchange, entry, exchange.tenant.id, info.slug)
         finally:  # a page about an error shows the tenant too
             scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent)
+        if b"x-channel" in exchange.headers:
+            raise InvalidInput("The channel follows from the credential; nothing can name another one", field="X-Channel")
         if principal is not None:
             exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
         elif not entry.public:
@@ -196,6 +197,17 @@ class Edge:
 
 NEEDS_CALLER: Final = frozenset({"/metrics", "/openapi.json"})
 """Routes of no tenant that answer more to whoever is signed in."""
+
+
+def _check_address(scope: Scope) -> None:
+    """Refuse an address that nobody could look up: too long, or with the one character that no text in a database holds."""
+    query = scope["query_string"]
+    if len(scope.get("raw_path") or scope["path"]) + len(query) > MAX_URL:
+        raise UriTooLong()
+    if "\x00" in scope["path"]:
+        raise NotFound()
+    if b"%00" in query or b"\x00" in query:
+        raise BadRequest("The address contains a NUL character")
 
 
 def _read_headers(raw: Sequence[tuple[bytes, bytes]], exchange: Exchange) -> None:

@@ -10,7 +10,7 @@ a turn cheap: see ``docs/decisions/0003-two-pools.md``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -84,7 +84,7 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _array(values: list[Any]) -> str:
+def _array(values: Sequence[Any]) -> str:
     """An array of ids, whole numbers or plain words; anything that would need quoting inside an array is refused."""
     items = []
     for value in values:
@@ -110,4 +110,5 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "true" if value else "false",
     bytes: lambda value: f"'\\x{value.hex()}'",
     list: _array,
+    tuple: _array,
 }
