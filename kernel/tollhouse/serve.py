@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
@@ -51,7 +52,7 @@ async def serve(settings: Settings, *, first: bool) -> None:
         if settings.workers == 1:
             await _serve_here(settings, Process(settings, dsn, box))
         else:
-            await asyncio.to_thread(_serve_many, settings, dsn)
+            await _serve_many(settings, dsn)
 
 
 def check_settings(settings: Settings) -> None:
@@ -63,6 +64,8 @@ def check_settings(settings: Settings) -> None:
     counted = settings.rate_limit_anonymous or settings.rate_limit_principal or settings.rate_limit_login
     if settings.workers > 1 and settings.rate_limit_storage == "memory://" and counted:
         raise ConfigError("workers > 1 needs TOLLHOUSE_RATE_LIMIT_STORAGE=redis://… (or all rate limits set to 0)")
+    if settings.rate_limit_storage.startswith("redis") and importlib.util.find_spec("coredis") is None:
+        raise ConfigError("rate limits in Redis need the package coredis; add it: make install PLUGIN=coredis")
     if not settings.cookies_work:
         host = urlsplit(settings.base_url).hostname
         log.warning(
@@ -127,23 +130,22 @@ async def _serve_here(settings: Settings, process: Process) -> None:
         raise ConfigError("the server did not start; see the lines above")
 
 
-def _serve_many(settings: Settings, dsn: str) -> None:
-    """Several processes on one socket; each makes its own application."""
-    os.environ["DATABASE_URL"] = dsn
-    uvicorn.run(
-        "tollhouse.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+async def _serve_many(settings: Settings, dsn: str) -> None:
+    """Several processes on one socket, each with an application of its own, under uvicorn's supervisor."""
+    options = ["--factory", "--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
+    options += ["--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "on", "--log-level", "warning"]
+    options += ["--no-access-log", "--no-server-header", "--no-proxy-headers", "--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)]
+    options += ["--timeout-graceful-shutdown", str(GRACE_SECONDS)]
+    environment = {**os.environ, "DATABASE_URL": dsn}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "uvicorn", "tollhouse.app:create_app", *options, env=environment, start_new_session=True
     )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, child.send_signal, signal.SIGTERM)
+    try:
+        if await child.wait() not in (0, -signal.SIGTERM):
+            raise ConfigError("the server processes ended; see the lines above")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

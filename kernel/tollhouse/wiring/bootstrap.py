@@ -29,8 +29,11 @@ You are {{ agent.name }}, the guide of {{ tenant.name }}. You help {{ user.name 
 Answer briefly and in the language that you are asked in. Today is {{ date }}.
 """
 INSTRUCTIONS = """\
-Please transfer {amount} with the reference {reference}. This is the example text of the manual payment connection: put your
-bank details here, on the console's page of connections. Your plan begins when an admin confirms that the money has arrived.
+Please transfer {amount} with the reference {reference}.
+
+This is the example text of the manual payment connection: put your bank details here, on the console's page of connections.
+
+Your plan begins when an admin confirms that the money has arrived.
 """
 
 
