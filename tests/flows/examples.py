@@ -20,7 +20,8 @@ ELSEWHERE = "/console/as/{in_tenant}"
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 
 Ids = Mapping[str, str]
-"""By table, and some more: ``slug``, ``link``, ``agent`` (its short name), ``draft``, ``model``, ``messenger``, ``marker``."""
+"""By table, and some more: ``slug`` and ``address`` of the tenant, ``agent`` and ``plan`` (short names), ``draft`` (a version),
+``model`` and ``messenger`` (connections), ``link`` (a token), ``email``, ``search`` (what is found), ``fresh`` (a new name)."""
 
 PARAMS: Mapping[str, str] = {
     "agent": "agents",
@@ -39,7 +40,7 @@ PARAMS: Mapping[str, str] = {
     "plan_id": "plans",
     "session_id": "sessions",
     "subscription_id": "subscriptions",
-    "tenant": "slug",
+    "tenant": "address",
     "tenant_id": "tenants",
     "token": "link",
     "turn_id": "turns",
@@ -105,7 +106,7 @@ PLAN_FORM: Mapping[str, Any] = {"name": "New", "slug": "new", "price": "5", "cur
 PASSWORD = "correct horse battery staple"
 
 JSON: Mapping[str, Callable[[Ids], Any]] = {
-    "POST /api/v1/auth/register": lambda i: {"email": f"new-{i['search']}@example.test", "password": PASSWORD},
+    "POST /api/v1/auth/register": lambda i: {"email": f"new-{i['fresh']}@example.test", "password": PASSWORD},
     "POST /api/v1/auth/login": lambda i: {"email": i["email"], "password": PASSWORD},
     "POST /api/v1/api-keys": lambda i: {"name": "A key"},
     "POST /api/v1/subscriptions": lambda i: {"plan": i["plans"], "provider": "manual"},
@@ -113,7 +114,7 @@ JSON: Mapping[str, Callable[[Ids], Any]] = {
     "POST /api/v1/turns": lambda i: {"agent": i["agents"], "conversation": i["conversations"], "parts": _said(i)},
     "POST /api/v1/conversations": lambda i: {"agent": i["agents"]},
     "PATCH /api/v1/conversations/{conversation_id}": lambda i: {"title": "Renamed"},
-    "POST /api/v1/admin/tenants": lambda i: {"slug": f"n{i['search'][-8:]}", "name": "New"},
+    "POST /api/v1/admin/tenants": lambda i: {"slug": f"n{i['fresh']}", "name": "New"},
     "PATCH /api/v1/admin/tenants/{tenant_id}": lambda i: {"language": "de"},
     "POST /api/v1/admin/tenants/{tenant_id}/suspend": lambda i: {"reason": "Why not"},
     "PATCH /api/v1/admin/tenant": lambda i: {"language": "de"},
@@ -122,12 +123,15 @@ JSON: Mapping[str, Callable[[Ids], Any]] = {
     "POST /api/v1/admin/agents/{agent_id}/versions": lambda i: {"copy_of": i["draft"]},
     "PATCH /api/v1/admin/versions/{version_id}": lambda i: {"spec": _spec(i)},
     "POST /api/v1/admin/versions/{version_id}/activate": lambda i: {"weights": {i["prompt_versions"]: 10_000}},
-    "POST /api/v1/admin/plans": lambda i: {"slug": f"p{i['search'][-8:]}", "name": "New", "terms": _terms(i)},
+    "POST /api/v1/admin/plans": lambda i: {"slug": f"p{i['fresh']}", "name": "New", "terms": _terms(i)},
     "PATCH /api/v1/admin/plans/{plan_id}": lambda i: {"terms": _terms(i)},
-    "POST /api/v1/admin/users": lambda i: {"email": f"invited-{i['search']}@example.test", "role": "support"},
+    "POST /api/v1/admin/users": lambda i: {"email": f"invited-{i['fresh']}@example.test", "role": "support"},
     "PUT /api/v1/admin/users/{user_id}/role": lambda i: {"role": "support"},
     "POST /api/v1/admin/users/{user_id}/subscription": lambda i: {"plan": i["plans"]},
-    "PUT /api/v1/admin/subscriptions/{subscription_id}/overrides": lambda i: {"overrides": _terms(i)["limits"]},
+    "PUT /api/v1/admin/subscriptions/{subscription_id}/overrides": lambda i: {
+        "overrides": _terms(i)["limits"],
+        "reason": "Why not",
+    },
     "POST /api/v1/admin/subscriptions/{subscription_id}/extend": lambda i: {"periods": 1},
     "POST /api/v1/admin/subscriptions/{subscription_id}/end": lambda i: {"reason": "Over"},
     "POST /api/v1/admin/connections": lambda i: {"kind": "llm", "plugin": "scripted", "name": "Another"},
@@ -148,7 +152,7 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
     "POST /claim/{token}": lambda i: {"email": "claim@example.test", "password": PASSWORD},
     "POST /invite/{token}": lambda i: {"password": PASSWORD},
     "POST /console/agents": lambda i: {"slug": "third", "name": "Third"},
-    "POST /console/agents/{id}": lambda i: {"slug": i["agent"], "name": "Guide", "position": "2"},
+    "POST /console/agents/{id}": lambda i: {"slug": f"a{i['fresh']}", "name": "Guide", "position": "2"},
     "POST /console/agents/{id}/versions": _version_form,
     "POST /console/versions/{id}": _version_form,
     "POST /console/versions/{id}/activate": lambda i: {f"weight.{i['prompt_versions']}": "100"},
@@ -158,7 +162,7 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
     "POST /console/connections": lambda i: {"kind": "llm", "plugin": "scripted", "name": "Third"},
     "POST /console/connections/{id}": lambda i: {"name": "Renamed again", "revision": "1"},
     "POST /console/connections/{id}/delete": lambda i: {"confirm": "Something"},
-    "POST /console/users/invite": lambda i: {"email": f"asked-{i['search']}@example.test", "role": "analyst"},
+    "POST /console/users/invite": lambda i: {"email": f"asked-{i['fresh']}@example.test", "role": "analyst"},
     "POST /console/users/{id}/profile": lambda i: {"name": "Renamed"},
     "POST /console/users/{id}/role": lambda i: {"role": "support"},
     "POST /console/users/{id}/plan": lambda i: {"plan": i["plans"], "periods": "1"},
@@ -172,6 +176,7 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
         "limits.0.window": "day",
         "limits.0.agent_id": i["agents"],
         "limits.0.hard": "hard",
+        "reason": "Why not",
     },
     "POST /console/prices": lambda i: {
         "backend": "scripted",
@@ -182,14 +187,14 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
     },
     "POST /console/settings": lambda i: {"name": "Shop", "timezone": "UTC", "currency": "EUR", "language": "en"},
     "POST /console/tenants": lambda i: {
-        "slug": f"m{i['search'][-8:]}",
+        "slug": f"m{i['fresh']}",
         "name": "New",
         "currency": "EUR",
         "timezone": "UTC",
         "language": "en",
     },
     "POST /console/tenants/{id}/suspend": lambda i: {"reason": "Why not"},
-    "POST /register": lambda i: {"email": f"web-{i['search']}@example.test", "password": PASSWORD},
+    "POST /register": lambda i: {"email": f"web-{i['fresh']}@example.test", "password": PASSWORD},
     "POST /login": lambda i: {"email": i["email"], "password": PASSWORD},
     "POST /subscribe/{plan}": lambda i: {"provider": "manual"},
     "POST /chat": lambda i: {"agent": i["agents"], "conversation": i["conversations"], "text": "Hello?"},
@@ -264,6 +269,8 @@ EMPTY = frozenset(
 
 UPLOADS = frozenset({"POST /api/v1/uploads"})
 WEBHOOKS = frozenset({"POST /hooks/{tenant}/{connection}"})
+FRAGMENTS = frozenset({"GET /chat/{conversation_id}/turns/{turn_id}"})
+"""They answer to htmx; anybody else is sent to the whole page."""
 
 DESTROYS = re.compile(
     r"^DELETE|/(archive|block|suspend|end|end-sessions|revoke|cancel|refund|disable|delete|erase|withdraw|unpublish|role|"
@@ -317,11 +324,11 @@ class Example:
             return Body.json({"id": "1", "chat": "c", "user": "u", "text": "Hello?"})
         return Body()
 
-    def signature(self, ids: Ids) -> dict[str, str]:
-        """What a webhook is signed with, by who knows another connection's secret only."""
-        if self.key not in WEBHOOKS:
-            return {}
-        return {SIGNATURE: signed_request(self.body(ids).data, "another secret").headers[SIGNATURE]}
+    def headers(self, ids: Ids) -> dict[str, str]:
+        """What it takes besides; a webhook is signed by somebody who knows the secret of another connection only."""
+        if self.key in WEBHOOKS:
+            return {SIGNATURE: signed_request(self.body(ids).data, "another secret").headers[SIGNATURE]}
+        return {"hx-request": "true"} if self.key in FRAGMENTS else {}
 
 
 def examples(app: Application) -> list[Example]:

@@ -49,6 +49,10 @@ REPLY = "the-model-has-spoken"
 """What the scripted model answers: wherever this is read, a model was called."""
 
 
+_hashes: dict[str, str] = {}
+"""Made once: hashing a password is slow on purpose."""
+
+
 class SweepPlugin:
     """The scripted model, and a messenger."""
 
@@ -148,7 +152,7 @@ async def _furnish_people(house: House, made: Furnished, operator: bool) -> None
     if operator:
         async with house.store.operator() as conn:
             await auth_rows.add_operator(conn, made.tenant_id, made.owner_id)
-    hashed = await house.container.passwords.hash(PASSWORD)
+    hashed = _hashes.get(PASSWORD) or _hashes.setdefault(PASSWORD, await house.container.passwords.hash(PASSWORD))
     async with house.store.transaction(made.tenant_id) as conn:
         for name, user_id in (("owner", made.owner_id), ("plain", made.plain_id)):
             row = await auth_rows.get_user(conn, made.tenant_id, user_id)
@@ -177,7 +181,14 @@ class Filler:
     def known(self, slug: str) -> dict[str, str]:
         """The ids as examples need them."""
         found = {name: str(value) for name, value in self.ids.items()}
-        found |= {"slug": slug, "link": self.link, "agent": f"guide-{self.face}", "plan": f"free-{self.face}"}
+        found |= {
+            "slug": slug,
+            "address": slug,
+            "fresh": new_id().hex[-12:],
+            "link": self.link,
+            "agent": f"guide-{self.face}",
+            "plan": f"free-{self.face}",
+        }
         found |= {"draft": str(self.draft), "messenger": str(self.messenger), "tenants": str(self.tenant_id)}
         return found | {"email": self.email("plain"), "search": self.secret, "model_name": f"m-{self.secret}"}
 

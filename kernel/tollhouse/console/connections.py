@@ -144,6 +144,7 @@ async def _page(
         "connection": found,
         "form": form or Form(),
         "fields": fields,
+        "labels": {field.name: field.title for field in fields},
         "title": _titles(desk).get((found.kind, found.plugin)),
         "kinds": KIND_WORDS,
         "health": health,

@@ -60,19 +60,26 @@ def price(amount: Money | int, interval: str, currency: str = "") -> str:
 
 
 def cost(nano: int | None, currency: str = "USD") -> str:
-    """Nano-units: two digits after the point, or as many (at most six) as it takes to see something."""
+    """Nano-units: two digits after the point; below a hundredth, four that say something: ``$0.001235``."""
     if nano is None:
         return "unknown"
     value = Decimal(nano).scaleb(-NANO)
-    places = 2 if not value or abs(value) >= Decimal("0.1") else 4 if abs(value) >= Decimal("0.001") else 6
+    places = 2 if not value or abs(value) >= Decimal("0.01") else min(3 - value.adjusted(), NANO)
     return _signed(value, currency, places)
 
 
+def exact_cost(nano: int, currency: str = "USD") -> str:
+    """Nano-units with every digit that counts, two at least: a price for a million tokens is not rounded."""
+    value = Decimal(nano).scaleb(-NANO)
+    digits = decimal(abs(nano), NANO).partition(".")[2]
+    return _signed(value, currency, len(digits))
+
+
 def short_cost(nano: int, currency: str = "USD") -> str:
-    """The same for a figure: ``$12.4k`` from ten thousand on."""
+    """As :func:`cost`, for a figure: ``$12.4k`` from ten thousand on."""
     value = Decimal(nano).scaleb(-NANO)
     if abs(value) < 10_000:
-        return _signed(value, currency, 2)
+        return cost(nano, currency)
     return _with_sign(short(int(value)), currency)
 
 
@@ -146,6 +153,7 @@ FILTERS: Final = {
     "money": money,
     "price": price,
     "cost": cost,
+    "exact_cost": exact_cost,
     "short_cost": short_cost,
     "number": number,
     "short": short,

@@ -95,5 +95,5 @@ def _money(month: Sequence[MarginRow], currency: str) -> list[Figure]:
 
 def _amounts(label: str, amounts: dict[str, int], note: str = "") -> Figure:
     shown = " + ".join(formats.short_cost(nano, code) for code, nano in sorted(amounts.items()))
-    full = " + ".join(formats.cost(nano, code) for code, nano in sorted(amounts.items()))
+    full = " + ".join(formats.exact_cost(nano, code) for code, nano in sorted(amounts.items()))
     return Figure(label, shown, full, note)

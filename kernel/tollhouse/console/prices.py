@@ -30,7 +30,7 @@ async def index(desk: Desk) -> Response:
 async def edit(desk: Desk) -> Response:
     """The form of a price, and its history."""
     backend, model = desk.query("backend"), desk.query("model")
-    form = Form.of(backend=backend, model=model, currency="USD")
+    form = Form.of(backend=backend, model=model, currency=desk.tenant.currency)
     price = await desk.parts.prices.get(desk.tenant.id, backend, model)
     if price is not None:
         form.fill({name: decimal(getattr(price, name), NANO) for name in AMOUNTS})

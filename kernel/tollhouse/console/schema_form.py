@@ -61,7 +61,7 @@ def read_config(form: Form, fields: Sequence[Field]) -> dict[str, Any]:
 
 def _field(name: str, own: Mapping[str, Any], schema: Mapping[str, Any], required: bool) -> Field:
     merged = {**_resolved(own, schema), **{key: value for key, value in own.items() if key not in ("$ref", "anyOf")}}
-    kind = _kind(merged)
+    kind = _kind(name, merged)
     title = str(own.get("title") or merged.get("title") or name)
     default = None if kind == "secret" else own.get("default")
     options = tuple(str(one) for one in merged.get("enum", ())) if kind == "select" else ()
@@ -79,7 +79,7 @@ def _resolved(own: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str,
     return _resolved(kinds[0], schema) if len(kinds) == 1 else own
 
 
-def _kind(own: Mapping[str, Any]) -> Kind:
+def _kind(name: str, own: Mapping[str, Any]) -> Kind:
     if own.get("writeOnly"):
         return "secret"
     if "enum" in own:
@@ -88,8 +88,9 @@ def _kind(own: Mapping[str, Any]) -> Kind:
     if own.get("type") in kinds:
         return kinds[own.get("type")]
     if own.get("type") == "string":
-        long = own.get("maxLength", 0) >= LONG and own.get("format") != "uri"
-        return "url" if own.get("format") == "uri" else "long" if long else "text"
+        # Plugins keep addresses as plain strings too, so that they are stored as typed: the name tells.
+        url = own.get("format") == "uri" or name.lower().endswith("url")
+        return "url" if url else "long" if own.get("maxLength", 0) >= LONG else "text"
     simple = own.get("type") == "array" and own.get("items", {}).get("type") == "string"
     return "lines" if simple else "json"
 

@@ -1,0 +1,29 @@
+"""A database of one's own, for stories that begin with an empty installation."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tests.conftest import Cluster, _fingerprint
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+async def empty_dsn(cluster: Cluster) -> AsyncIterator[str]:
+    """A migrated database in which nobody has ever been."""
+    name = f"test_empty{next(_numbers)}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+    conn = await asyncpg.connect(cluster.superuser_dsn)
+    try:
+        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "template_{_fingerprint()}" OWNER tollhouse_owner')
+        await conn.execute(f'GRANT CONNECT, CREATE ON DATABASE "{name}" TO tollhouse_owner, tollhouse')
+        before, _, after = cluster.dsn.partition("@/")
+        yield f"{before}@/{name}?{after.partition('?')[2]}"
+        await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    finally:
+        await conn.close()

@@ -1,0 +1,187 @@
+"""The first hour of an installation, with the plugins as they are installed: from the link on the terminal to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import pytest
+import uvicorn
+
+from tests.flows.driver import Answer, Client
+from tests.world import KEY
+from tollhouse.app import Process
+from tollhouse.settings import load_settings
+from tollhouse.store.secrets import SecretBox
+from tollhouse.usage.verify import verify
+from tollhouse.wiring.bootstrap import bootstrap
+from tollhouse.wiring.commands import create_tenant, verify_ledgers
+
+PASSWORD = "correct horse battery staple"
+DAY = 20
+
+
+@dataclass
+class Installation:
+    """A process on an empty database, listening; ``claim`` is the link that it printed."""
+
+    process: Process
+    address: str
+    claim: str
+
+
+@pytest.fixture
+async def first(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    config = tmp_path / "plugins.toml"
+    config.write_text('enabled = ["api", "web", "manual", "demo", "openai"]\n')
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        settings = load_settings(config=config, data_dir=tmp_path, port=port, rate_limit_anonymous=0, rate_limit_login=0)
+        process = Process(settings, empty_dsn, SecretBox([KEY]))
+        token = await bootstrap(process.container)
+        server = uvicorn.Server(uvicorn.Config(process.app, log_config=None, server_header=False))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
+            await asyncio.sleep(0.01)
+        yield Installation(process, f"http://127.0.0.1:{port}", f"/claim/{token}")
+        server.should_exit = True
+        await task
+
+
+def cookie_of(answer: Answer, slug: str = "default") -> str:
+    found = re.search(rf"__Host-th-{slug}=([^;]+)", answer.headers["set-cookie"])
+    assert found is not None
+    return found[1]
+
+
+async def claimed(first: Installation) -> Client:
+    """Whoever opens the link becomes the operator, and owns the first tenant."""
+    stranger = Client.browser(first.process.app, "default", None, "")
+    assert (await stranger.get(first.claim)).status == 200
+    done = await stranger.fill(first.claim, email="olga@example.test", password=PASSWORD, name="Olga")
+    assert (done.status, done.location) == (303, "/console")
+    assert (await stranger.get(first.claim)).status in (404, 410, 403, 401)  # once
+    operator = Client.browser(first.process.app, "default", cookie_of(done), "")
+    assert "olga@example.test" in (await operator.get("/console")).text
+    assert (await operator.get("/console/tenants")).status == 200
+    return operator
+
+
+async def say(client: Client, text: str = "Hello!", agent: str = "guide") -> Answer:
+    return await client.post("/api/v1/turns", {"agent": agent, "parts": [{"type": "text", "text": text}]})
+
+
+async def registered(first: Installation, email: str) -> Client:
+    stranger = Client.program(first.process.app, "default", None, "")
+    made = await stranger.post("/api/v1/auth/register", {"email": email, "password": PASSWORD, "name": "Ada"})
+    assert made.status == 201
+    return Client.program(first.process.app, "default", made.json["access_token"], "")
+
+
+async def test_somebody_uses_up_the_free_plan_and_is_told_why(first: Installation) -> None:
+    ada = await registered(first, "ada@example.test")
+    for number in range(DAY):
+        answer = await say(ada)
+        assert answer.status == 200, (number, answer.text)
+    assert answer.json["reply"]["parts"][0]["text"].startswith("Hello!")
+    denied = await say(ada)
+    assert denied.status == 402
+    assert denied.headers["content-type"] == "application/problem+json"
+    why = denied.json
+    assert (why["code"], why["retryable"]) == ("limit_reached", False)
+    assert (why["limit"], why["used"], why["remaining"]) == (DAY, DAY, 0)
+    assert why["resets_at"]
+    assert why["upgrade_url"] == f"{first.address}/plans"
+    [limit] = (await ada.get("/api/v1/usage")).json["items"]
+    assert (limit["metric"], limit["window"], limit["used"], limit["held"], limit["remaining"]) == ("calls", "day", DAY, 0, 0)
+    check = (await ada.post("/api/v1/policy/check", {"agent": "guide"})).json
+    assert (check["allowed"], check["reason"], check["plan"]) == (False, "limit_reached", "free")
+
+    # The same person by API key and OpenAI's own client: one allowance on all channels.
+    key = (await ada.post("/api/v1/api-keys", {"name": "laptop"})).json["key"]
+    async with openai.AsyncOpenAI(base_url=f"{first.address}/v1", api_key=key, max_retries=0) as client:
+        with pytest.raises(openai.APIStatusError) as refused:
+            await client.chat.completions.create(model="guide", messages=[{"role": "user", "content": "Hello!"}])
+        assert refused.value.status_code == 402
+        assert refused.value.code == "limit_reached"
+        await _upgrade(first, ada)
+        reply = await client.chat.completions.create(model="guide", messages=[{"role": "user", "content": "Hello!"}])
+        assert (reply.choices[0].message.content or "").startswith("Hello!")
+    assert await verify_ledgers(first.process.container, None) == []
+
+
+async def _upgrade(first: Installation, ada: Client) -> None:
+    """Order the bigger plan, and an admin confirms that the money has come."""
+    ordered = await ada.post("/api/v1/subscriptions", {"plan": "pro"})
+    assert ordered.status == 201
+    assert ordered.json["order"]["state"] == "pending"
+    assert "19.00" in ordered.json["next_action"]["text"]
+    assert (await say(ada)).status == 402  # nothing is given before it is paid
+    operator = await claimed(first)
+    assert "Ada" in (await operator.get("/console/orders")).text
+    assert (await operator.fill(f"/console/orders/{ordered.json['order']['id']}/confirm")).status == 303
+    after = await say(ada)
+    assert after.status == 200, after.text
+    plans = {one["plan"]: one["status"] for one in (await ada.get("/api/v1/subscriptions")).json["items"]}
+    assert plans == {"free": "ended", "pro": "active"}
+
+
+async def test_a_browser_registers_and_talks_and_a_new_version_answers_the_next_turn(first: Installation) -> None:
+    app = first.process.app
+    stranger = Client.browser(app, "default", None, "")
+    landing = await stranger.get("/")
+    assert "Guide" in landing.text
+    made = await stranger.fill("/register", email="bob@example.test", password=PASSWORD, name="Bob")
+    assert (made.status, made.location) == (303, "/chat")
+    bob = Client.browser(app, "default", cookie_of(made), "")
+    sent = await bob.fill("/chat", agent="guide", text="Hello!", key="first-message")
+    assert sent.status == 303
+    page = await bob.get(urlsplit(sent.location).path)
+    assert "Ask me" in page.text
+
+    operator = await claimed(first)
+    [agent] = (await operator.get("/api/v1/admin/agents")).json["items"]
+    [version] = (await operator.get(f"/api/v1/admin/agents/{agent['id']}/versions")).json["items"]
+    spec = {**version["spec"], "post": {**version["spec"]["post"], "footer": "Second version."}}
+    draft = (await operator.post(f"/api/v1/admin/agents/{agent['id']}/versions", {"spec": spec, "note": "Better"})).json
+    before = await _turn(bob)
+    activated = await operator.post(f"/api/v1/admin/versions/{draft['id']}/activate", {})
+    assert activated.status == 200, activated.text
+    after = await _turn(bob)
+    assert (before["version"], after["version"]) == (1, 2)
+    assert after["reply"]["parts"][-1]["text"].endswith("Second version.")
+    assert after["channel"] == "web"
+    assert await verify(first.process.store, (await first.process.container.directory.by_slug("default")).id) == []
+
+
+async def _turn(client: Client) -> Any:
+    answer = await say(client, "What can you do?")
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+async def test_a_second_tenant_begins_with_its_owners_link(first: Installation) -> None:
+    made = await create_tenant(first.process.container, "second", "Second shop", "EUR", "Europe/Berlin")
+    link = urlsplit(made["owner_link"])
+    assert f"{link.scheme}://{link.netloc}" == first.address
+    assert link.path.startswith("/t/second/claim/")
+    app = first.process.app
+    stranger = Client.browser(app, "second", None, "")
+    assert "Second shop" in (await stranger.get(link.path)).text
+    assert (await stranger.get(link.path.removeprefix("/t/second"))).status in (401, 403, 404, 410)  # not the first one's
+    done = await stranger.fill(link.path, email="otto@example.test", password=PASSWORD, name="Otto")
+    assert (done.status, done.location) == (303, "/t/second/console")
+    otto = Client.browser(app, "second", cookie_of(done, "second"))
+    assert "otto@example.test" in (await otto.get("/console")).text
+    assert (await otto.get("/console/tenants")).status == 403  # an owner is no operator
+    assert (await otto.get("/api/v1/me")).json["roles"] == ["owner"]
+    at_home = Client.browser(app, "default", cookie_of(done, "second"), "")
+    assert (await at_home.get("/api/v1/me")).status == 401
