@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -9,7 +10,8 @@ from starlette.responses import Response
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
-from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.console.parts import Row
+from tollhouse.plugin.errors import Conflict, InvalidInput, NotFound
 
 area = Area()
 AMOUNTS = ("input_per_million", "output_per_million", "cached_per_million")
@@ -20,9 +22,8 @@ async def index(desk: Desk) -> Response:
     """The catalogue: own prices before what backends suggest."""
     search = desk.query("search")[:200]
     found = await desk.parts.prices.catalogue(desk.tenant.id, search=search, cursor=desk.query("cursor") or None)
-    alarms = [one for one in await desk.parts.alarms.open(desk.tenant.id) if one["code"] == "unknown_price"]
     more = desk.more("/prices", found.next_cursor, search=search)
-    values: dict[str, Any] = {"entries": found.items, "search": search, "unknown": [_named(one["subject"]) for one in alarms]}
+    values: dict[str, Any] = {"entries": found.items, "search": search, "unknown": await _unknown(desk)}
     return desk.page("prices.html", section="prices", more=more, **values)
 
 
@@ -59,12 +60,30 @@ async def save(desk: Desk) -> Response:
         )
     except (InvalidInput, Conflict) as error:
         return await _form(desk, form.failed(error))
+    await _settle(desk, f"{form.text('backend')}/{form.text('model')}")
     return desk.done("/prices", "price")
 
 
-def _named(subject: str) -> tuple[str, str]:
-    backend, _, model = subject.partition("/")
-    return backend, model
+async def _alarms(desk: Desk) -> list[Row]:
+    return [one for one in await desk.parts.alarms.open(desk.tenant.id) if one["code"] == "unknown_price"]
+
+
+async def _unknown(desk: Desk) -> list[tuple[str, str]]:
+    """Backend and model of what was used without a price and has none yet: one may have come in by the API since."""
+    found = []
+    for alarm in await _alarms(desk):
+        backend, _, model = alarm["subject"].partition("/")
+        if await desk.parts.prices.get(desk.tenant.id, backend, model) is None:
+            found.append((backend, model))
+    return found
+
+
+async def _settle(desk: Desk, subject: str) -> None:
+    """Take the alarm of a model without a price off the list, now that it has one."""
+    for alarm in await _alarms(desk):
+        if alarm["subject"] == subject:
+            with suppress(NotFound):  # somebody resolved it meanwhile
+                await desk.parts.alarms.resolve(desk.tenant.id, alarm["id"], desk.actor)
 
 
 async def _form(desk: Desk, form: Form) -> Response:

@@ -12,10 +12,11 @@ from uuid import UUID
 from starlette.responses import Response
 
 from tollhouse.agents.parameters import PARAMETERS
-from tollhouse.agents.rows import AgentRow, VersionRow
+from tollhouse.agents.rows import AgentRow, FieldChange, VersionRow
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.agents.template import VARIABLES
 from tollhouse.console.desk import Area, Desk
+from tollhouse.console.format import titled
 from tollhouse.console.forms import Form
 from tollhouse.console.version_form import form_of, place_errors, spec_of
 from tollhouse.host.values import Connection
@@ -27,6 +28,12 @@ log = logging.getLogger(__name__)
 area = Area()
 MODELS_SECONDS: Final = 3.0
 MAX_SHOWN: Final = 500
+CHOICE_WORDS: Final[Mapping[str, str]] = {
+    "primary.connection_id": "Connection",
+    "primary.model": "Model",
+    "fallback.connection_id": "Second connection",
+    "fallback.model": "Second model",
+}
 
 
 @area.get("/agents/{id}/versions/new", "manage")
@@ -99,7 +106,9 @@ async def diff(desk: Desk) -> Response:
         raise InvalidInput("Choose a version to compare with.", field="from")
     found = await desk.parts.agents.diff(desk.tenant.id, before, desk.id())
     agent = await desk.parts.agents.get(desk.tenant.id, found.after.agent_id)
-    return desk.page("diff.html", section="agents", diff=found, agent=agent, lines=diff_lines(found.template))
+    names = {str(one.id): one.name for one in await model_connections(desk)}
+    changes = [_change(one, names) for one in found.fields]
+    return desk.page("diff.html", section="agents", diff=found, agent=agent, lines=diff_lines(found.template), changes=changes)
 
 
 @area.get("/versions/{id}/activate", "manage")
@@ -168,6 +177,17 @@ def diff_lines(unified: str) -> list[tuple[str, str]]:
         else:
             lines.append((tags.get(line[:1], "span"), line[1:]))
     return lines
+
+
+def _change(change: FieldChange, connections: Mapping[str, str]) -> tuple[str, Any, Any]:
+    """What changed, before and after, in the words of the form; a connection by its name."""
+
+    def shown(value: Any) -> Any:
+        if value is None or not change.path.endswith(".connection_id"):
+            return value
+        return connections.get(str(value), "a connection that is gone")
+
+    return CHOICE_WORDS.get(change.path) or titled(change.path), shown(change.before), shown(change.after)
 
 
 def _weights(form: Form, versions: Sequence[VersionRow], chosen: UUID) -> Mapping[UUID, int] | None:

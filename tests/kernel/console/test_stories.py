@@ -12,6 +12,7 @@ from tests.kernel.console.conftest import Browser, House
 from tests.world import Shop, add_customer, say
 from tollhouse.billing.models import orders
 from tollhouse.store.ids import new_id
+from tollhouse.usage.models import alarms
 
 PLAN: dict[str, Any] = {
     "name": "Pro",
@@ -297,6 +298,44 @@ async def test_usage_and_overview_show_what_was_used(house: House) -> None:
     table = await analyst.get("/console/usage.csv?by=agent")
     assert table.headers["content-type"].startswith("text/csv")
     assert "guide" in table.text
+
+
+async def test_a_price_ends_the_alarm_of_a_model_without_one(house: House, other: Shop) -> None:
+    tenants = (house.shop.tenant_id, other.tenant_id)
+    for tenant_id in tenants:
+        async with house.store.transaction(tenant_id) as conn:
+            for model in ("new/one", "other"):
+                values = {"tenant_id": tenant_id, "id": new_id(), "subject": f"scripted/{model}", "message": "No price."}
+                await conn.execute(insert(alarms).values(**values, code="unknown_price"))
+    admin = await house.browser("admin")
+    assert "new/one has no price." in (await admin.get("/console/prices")).text
+    form = (await admin.get("/console/prices/set?backend=scripted&model=new/one")).text
+    typed = re.search(r'name="currency"[^>]* value="(\w+)"', form)
+    tenant = await house.container.tenants.get(house.shop.tenant_id)
+    assert typed is not None
+    assert typed[1] == tenant.currency
+    amounts = {"input_per_million": "0.075", "output_per_million": "1", "currency": typed[1]}
+    assert (await admin.post("/console/prices", backend="scripted", model="new/one", **amounts)).status == 303
+    page = await admin.get("/console/prices")
+    assert "new/one has no price." not in page.text
+    assert "other has no price." in page.text
+    assert "0.075" in page.text
+    left = [{row["subject"] for row in await house.container.alarms.open(tenant_id)} for tenant_id in tenants]
+    assert left == [{"scripted/other"}, {"scripted/other", "scripted/new/one"}]
+
+
+async def test_what_changed_names_connections(house: House) -> None:
+    admin = await house.browser("admin")
+    fields = {"kind": "llm", "plugin": "scripted", "name": "My second", "values.region": "eu"}
+    second = (await admin.post("/console/connections", **fields)).id()
+    form = version_fields(house, "Two", **{"primary.connection_id": str(second)})
+    version = (await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)).id()
+    first = await house.container.connections.get(house.shop.tenant_id, house.shop.connection_id)
+    diff = (await admin.get(f"/console/versions/{version}/diff?from={house.shop.version_id}")).text
+    row = next(line for line in diff.splitlines() if ">Connection<" in line)
+    assert f">{first.name}<" in row
+    assert ">My second<" in row
+    assert str(second) not in row
 
 
 async def test_an_erased_person_is_named_first(house: House) -> None:

@@ -25,6 +25,7 @@ def test_register_subscribe_chat_denial(stranger, gateway) -> None:
     assert usage.url.path == "/usage"
     assert "Your plan is active." in usage.text
     assert "0 of 1" in usage.text
+    assert "Cancel plan" not in usage.text, "a free plan costs nothing to keep"
 
     page = stranger.get("/chat/new?agent=helper")
     answered = stranger.say(page.text, "Good *morning*")
@@ -128,6 +129,7 @@ def test_account_and_keys(ada, gateway) -> None:
     saved = ada.post("/account/profile", data={"name": "Ada L.", "language": "de"})
     assert "Your profile is saved." in saved.text
     assert 'value="Ada L."' in saved.text
+    assert "Not confirmed" not in saved.text, "nothing sends the mail that would confirm it"
     wrong = ada.post("/account/password", data={"current": "no", "new": "another long one"})
     assert wrong.status_code == 422
     assert 'id="current-error"' in wrong.text
@@ -153,6 +155,8 @@ def test_cancel_and_resume(ada, gateway) -> None:
     assert "Active" in usage
     assert "Renews" in usage
     assert "€19.99 a month" in usage
+    assert "Cancel plan" in usage
+    assert '<span class="name">Plan and usage</span>' in usage
     (subscription,) = gateway.world.subscriptions
     ended = ada.post(f"/subscriptions/{subscription}/cancel").text
     assert "Your plan will not renew." in ended

@@ -250,9 +250,9 @@ def subscription(info: SubscriptionInfo) -> State:
         status=status,
         when=when if info.period_end else "",
         at=info.period_end,
-        can_cancel=running and not ending,
+        can_cancel=running and not ending and paid,
         can_resume=running and ending,
-        confirm=words.cancel_confirm(info.plan_name, paid),
+        confirm=words.cancel_confirm(info.plan_name),
     )
 
 

@@ -172,7 +172,6 @@ PROFILE = "Profile"
 LANGUAGE = "Language"
 LANGUAGE_HINT = "Agents may answer in it. These pages are in English."
 LANGUAGE_NONE = "No preference"
-NOT_VERIFIED = "Not confirmed"
 CHANGE_PASSWORD = "Change password"  # noqa: S105
 CHANGE_PASSWORD_HINT = "Every other session is ended."  # noqa: S105
 CURRENT_PASSWORD = "Current password"  # noqa: S105
@@ -370,10 +369,8 @@ def status_text(status: str, canceling: bool, paid: bool) -> str:
     return {"active": "Renews" if paid else "", "past_due": "On hold since", "ended": "Ended"}.get(status, "")
 
 
-def cancel_confirm(plan: str, paid: bool) -> str:
-    if paid:
-        return f"You keep {plan} until the end of the period you paid for. It does not renew after that."
-    return f"{plan} ends at once, and you can no longer talk to its agents."
+def cancel_confirm(plan: str) -> str:
+    return f"You keep {plan} until the end of the period you paid for. It does not renew after that."
 
 
 def end_session_label(what: str) -> str:
