@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -11,7 +10,7 @@ from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.console.parts import Row
-from tollhouse.plugin.errors import Conflict, InvalidInput, NotFound
+from tollhouse.plugin.errors import Conflict, InvalidInput
 
 area = Area()
 AMOUNTS = ("input_per_million", "output_per_million", "cached_per_million")
@@ -60,7 +59,6 @@ async def save(desk: Desk) -> Response:
         )
     except (InvalidInput, Conflict) as error:
         return await _form(desk, form.failed(error))
-    await _settle(desk, f"{form.text('backend')}/{form.text('model')}")
     return desk.done("/prices", "price")
 
 
@@ -76,14 +74,6 @@ async def _unknown(desk: Desk) -> list[tuple[str, str]]:
         if await desk.parts.prices.get(desk.tenant.id, backend, model) is None:
             found.append((backend, model))
     return found
-
-
-async def _settle(desk: Desk, subject: str) -> None:
-    """Take the alarm of a model without a price off the list, now that it has one."""
-    for alarm in await _alarms(desk):
-        if alarm["subject"] == subject:
-            with suppress(NotFound):  # somebody resolved it meanwhile
-                await desk.parts.alarms.resolve(desk.tenant.id, alarm["id"], desk.actor)
 
 
 async def _form(desk: Desk, form: Form) -> Response:

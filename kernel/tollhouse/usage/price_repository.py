@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth.models import users
-from tollhouse.usage.models import prices
+from tollhouse.usage.models import alarms, prices
 
 Row = Mapping[Any, Any]
 
@@ -46,3 +46,9 @@ async def insert_price(conn: AsyncConnection, tenant_id: UUID, values: Row) -> N
 async def now(conn: AsyncConnection) -> datetime:
     moment: datetime = (await conn.execute(select(func.app_now()))).scalar_one()
     return moment
+
+
+async def settle_alarm(conn: AsyncConnection, tenant_id: UUID, subject: str) -> None:
+    """A model that has a price now needs no alarm about it."""
+    mine = (alarms.c.tenant_id == tenant_id) & (alarms.c.code == "unknown_price") & (alarms.c.subject == subject)
+    await conn.execute(update(alarms).where(mine, ~alarms.c.resolved).values(resolved=True))

@@ -237,6 +237,7 @@ class PriceBook:
                     raise InvalidInput("A price cannot begin in the past.", field="valid_from")
                 user_id = caller.principal.user_id if caller.principal and not caller.principal.operator else None
                 await rows.insert_price(conn, tenant_id, {**values, "valid_from": valid_from or now, "created_by": user_id})
+                await rows.settle_alarm(conn, tenant_id, f"{backend}/{model}")
                 data = {"backend": backend, "model": model, **amounts, "currency": currency, "valid_from": valid_from or now}
                 await audit.record(conn, tenant_id, caller.actor, "price.set", target=("price", price_id), data=data)
         except IntegrityError as error:
