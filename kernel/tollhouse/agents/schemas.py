@@ -6,9 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
-
 MAX_SCHEMA_BYTES = 16_384
 
 _NAMES = ("properties", "$defs", "definitions", "dependentSchemas")  # their keys are names, not keywords
@@ -19,6 +16,9 @@ _REFUSED = ("pattern", "patternProperties", "$id", "$anchor", "$dynamicRef", "$d
 
 def problem_with_schema(schema: dict[str, Any]) -> str | None:
     """Why a JSON schema cannot be used; None if it can."""
+    from jsonschema import Draft202012Validator  # late: most processes never check a schema, and it is not small
+    from jsonschema.exceptions import SchemaError
+
     try:
         if len(json.dumps(schema, allow_nan=False)) > MAX_SCHEMA_BYTES:
             return f"is larger than {MAX_SCHEMA_BYTES:,} bytes"
@@ -59,6 +59,8 @@ class ReplySchema:
     __slots__ = ("_validator", "instruction")
 
     def __init__(self, schema: dict[str, Any]) -> None:
+        from jsonschema import Draft202012Validator
+
         self._validator = Draft202012Validator(schema)
         text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
         self.instruction = (
@@ -67,6 +69,8 @@ class ReplySchema:
 
     def check(self, text: str) -> tuple[str, str | None]:
         """The JSON text in a reply, and what is wrong with it (None: nothing)."""
+        from jsonschema.exceptions import best_match
+
         text = _unfenced(text)
         try:
             value = json.loads(text, parse_constant=_no_constant)
