@@ -6,13 +6,14 @@ counters and sets units aside), ``check``, ``check_many``, ``explain`` and ``lim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from tollhouse.billing.plans import PlanCache, PlanVersion
 from tollhouse.plugin.access import Decision, LimitStatus, Principal
+from tollhouse.plugin.errors import AccessDenied, NotFound
 from tollhouse.policy import facts as facts_module
 from tollhouse.policy import reasons
 from tollhouse.policy.facts import AgentFacts, Facts, read_facts
@@ -25,6 +26,8 @@ from tollhouse.store.store import Store
 
 SHORT_WINDOWS = ("minute", "hour", "now")
 Upgrade = Callable[[str], str | None]
+WorstPrices = Callable[[Facts], Awaitable[tuple[int, int, bool]]]
+"""Input and output price in nano-units per million tokens, and whether every price is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,16 @@ class PolicyEngine:
         *,
         rules: Sequence[Rule] = RULES,
         upgrade: Upgrade = lambda tenant_slug: None,
+        prices: WorstPrices | None = None,
     ) -> None:
-        """``channels``: those whose plugin is on. ``upgrade``: where a tenant's users get more, None if there is no page."""
+        """``channels``: those whose plugin is on. ``upgrade``: where a tenant's users get more, None if there is no page.
+        ``prices``: the dearest prices of the models that would answer, for asking about cost limits without a turn."""
         self.store = store
         self.plans = plans
         self.channels = frozenset(channels)
         self.rules = tuple(rules)
         self._upgrade = upgrade
+        self._prices = prices
 
     # -- deciding, pure ------------------------------------------------------------------------------------------------
 
@@ -114,8 +120,7 @@ class PolicyEngine:
         denial = self.gate(case)
         if denial is not None:
             return denial
-        tokens = int(request.metadata.get("prompt_tokens", 1) or 1)
-        return self.verdict(case, self.fit(case, Needs(input_tokens=max(1, tokens))))
+        return self.verdict(case, self.fit(case, await self._least(case)))
 
     async def check_many(self, principal: Principal, channel: str) -> list[tuple[AgentFacts, Decision]]:
         """Every published agent with the decision on it: how lists are filtered."""
@@ -125,6 +130,9 @@ class PolicyEngine:
             # A list needs no versions: a published agent without an active one is denied when it is asked.
             ready = replace(agent, versions=((UUID(int=0), 10_000),))
             case = replace(base, facts=replace(base.facts, agent=ready), request=AccessRequest(principal, agent.slug, channel))
+            if _counts_cost(case):
+                found.append((agent, await self.check(case.request)))
+                continue
             found.append((agent, self.gate(case) or self.verdict(case, self.fit(case, Needs()))))
         return found
 
@@ -137,7 +145,7 @@ class PolicyEngine:
             steps.append(Step(rule.__name__, reason is None, reason.code if reason else "ok", reason.meaning if reason else ""))
             if reason is not None:
                 return self._denial(case, reason), steps
-        needs = Needs(input_tokens=max(1, int(request.metadata.get("prompt_tokens", 1) or 1)))
+        needs = await self._least(case)
         result = self.fit(case, needs)
         decision = self.verdict(case, result)
         for applied in applied_limits(case, case.facts.standings):
@@ -146,6 +154,14 @@ class PolicyEngine:
             name = f"limit {applied.limit.metric}/{applied.limit.window}"
             steps.append(Step(name, not blocked, decision.reason if blocked else "ok", used))
         return decision, steps
+
+    async def _least(self, case: Case) -> Needs:
+        """The least that a turn needs: what is known of its prompt, one token of output, and the price of both."""
+        tokens = max(1, int(case.request.metadata.get("prompt_tokens", 1) or 1))
+        if self._prices is None or not _counts_cost(case):
+            return Needs(input_tokens=tokens)
+        input_price, output_price, priced = await self._prices(case.facts)
+        return Needs(tokens, 1, input_price, output_price, priced)
 
     async def limits(self, principal: Principal) -> tuple[LimitStatus, ...]:
         """Every limit of the principal's plan with how it stands."""
@@ -170,6 +186,15 @@ class PolicyEngine:
             return [AgentFacts(row["id"], row["slug"], row["name"], row["status"]) for row in rows]
 
         return await self.store.run(tenant_scope(tenant_id), read)
+
+
+def _counts_cost(case: Case) -> bool:
+    return any(applied.limit.metric == "cost" for applied in applied_limits(case, case.facts.standings))
+
+
+def refusal(decision: Decision) -> AccessDenied | NotFound:
+    """What a denial is raised as: an agent that is not there for this person is not found, like any other thing."""
+    return NotFound(decision.message) if decision.status == 404 else AccessDenied(decision)
 
 
 def _statuses(case: Case, applied: Sequence[Applied]) -> tuple[LimitStatus, ...]:

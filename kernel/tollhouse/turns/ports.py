@@ -54,7 +54,7 @@ class CatalogPort:
         self._caller = caller
 
     async def agents(self, channel: str | None = None) -> Sequence[AgentInfo]:
-        return await self._agents.offered(self._caller, channel)
+        return [agent for agent in await self._agents.offered(self._caller, channel) if agent.allowed]
 
     async def agent(self, name: str) -> AgentInfo:
         for agent in await self._agents.offered(self._caller):

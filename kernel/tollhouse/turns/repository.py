@@ -121,25 +121,25 @@ resolved already."""
 
 # -- Late: the hold was expired while the model was still answering --------------------------------------------------------
 
-ANOTHER_CHARGED = Statement(
-    "SELECT EXISTS (SELECT 1 FROM holds WHERE tenant_id = :tenant AND turn_id = :turn AND state = 'settled' AND id <> :hold)"
-)
-CHARGE_LATE = Statement(
+# One statement decides and charges: whoever turns the failed turn into a finished one is the one that the person pays for.
+FINISH_LATE = Statement(
     """
     WITH locked AS MATERIALIZED (
         SELECT id FROM counters WHERE tenant_id = :tenant AND id = ANY(:counter_ids::uuid[])
         ORDER BY user_id IS NULL, id FOR UPDATE
+    ),
+    done AS (
+        UPDATE turns SET state = 'done', reply = :reply::jsonb, usage = :usage::jsonb, error = NULL, model = :model,
+                         finished_at = app_now()
+        WHERE tenant_id = :tenant AND id = :turn AND state = 'failed' AND (SELECT count(*) FROM locked) >= 0
+        RETURNING id
+    ),
+    moved AS (
+        UPDATE counters c SET used = c.used + x.used
+        FROM unnest(:counter_ids::uuid[], :used::bigint[]) AS x(id, used), locked
+        WHERE c.tenant_id = :tenant AND c.id = x.id AND locked.id = x.id AND EXISTS (SELECT 1 FROM done)
     )
-    UPDATE counters c SET used = c.used + x.used
-    FROM unnest(:counter_ids::uuid[], :used::bigint[]) AS x(id, used), locked
-    WHERE c.tenant_id = :tenant AND c.id = x.id AND locked.id = x.id
-    """
-)
-FINISH_LATE = Statement(
-    """
-    UPDATE turns SET state = 'done', reply = :reply::jsonb, usage = :usage::jsonb, error = NULL, model = :model,
-                     finished_at = app_now()
-    WHERE tenant_id = :tenant AND id = :turn AND attempt = :attempt AND state = 'failed'
+    SELECT count(*) FROM done
     """
 )
 

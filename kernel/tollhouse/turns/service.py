@@ -19,7 +19,7 @@ from tollhouse.plugin.content import Text
 from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnRequest, TurnResult
-from tollhouse.policy.engine import PolicyEngine
+from tollhouse.policy.engine import PolicyEngine, refusal
 from tollhouse.policy.rules import AccessRequest
 from tollhouse.runtime.errors import RunFailed
 from tollhouse.runtime.run import Runtime
@@ -88,7 +88,7 @@ class TurnService:
                 admitted = await self.store.run(scope, partial(self._admission.admit, ask=ask))
             except AccessDenied as error:
                 await self._record_denial(ask, error.decision)
-                raise
+                raise refusal(error.decision) from None
             except NOTHING_DONE:
                 continue  # somebody else took it over: see what became of it
             except asyncpg.UniqueViolationError as error:

@@ -133,24 +133,24 @@ class Settlement:
     async def _post_late(self, conn: Any, ended: Ended) -> None:
         """The sweeper was faster: what was used is posted visibly, and counts against the next admission.
 
-        The person is charged only if no other attempt of this turn was, and gets the reply if nobody else has answered.
+        The person pays for it only if this is what finishes the turn: while another attempt is at it, or has answered, it is
+        the tenant's cost alone.
         """
         admitted, charge = ended.admitted, ended.charge
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
         ids, used = [line.counter.id for line in hold.lines], charges(hold.lines, charge.spent)
-        if await sql.ANOTHER_CHARGED.value(conn, tenant=tenant_id, turn=hold.turn_id, hold=hold.id):
+        finished = ended.reply is not None and await sql.FINISH_LATE.value(
+            conn,
+            tenant=tenant_id,
+            turn=hold.turn_id,
+            counter_ids=ids,
+            used=used,
+            reply=reply_json(ended.reply),
+            usage=usage_json(charge.usage),
+            model=charge.model,
+        )
+        if not finished:
             ids, used = [], []
-        elif ended.reply is not None:
-            await sql.CHARGE_LATE.rows(conn, tenant=tenant_id, counter_ids=ids, used=used)
-            await sql.FINISH_LATE.rows(
-                conn,
-                tenant=tenant_id,
-                turn=hold.turn_id,
-                attempt=hold.attempt,
-                reply=reply_json(ended.reply),
-                usage=usage_json(charge.usage),
-                model=charge.model,
-            )
         await append(conn, tenant_id, replace(charge.main, kind="late"), counter_ids=ids, used=used)
         await raise_alarm(
             conn, tenant_id, "late_usage", charge.main.model, "A reply arrived after its hold had expired; it was posted late."

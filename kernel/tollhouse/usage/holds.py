@@ -35,7 +35,7 @@ ENSURE = Statement(
                 :starts::timestamptz[], :ends::timestamptz[])
          AS x(id, user_id, metric, agent_id, channel, win, start_at, end_at)
     ORDER BY x.user_id IS NULL, x.id
-    ON CONFLICT (tenant_id, id) DO NOTHING
+    ON CONFLICT (tenant_id, id) DO UPDATE SET window_end = greatest(counters.window_end, excluded.window_end)
     """
 )
 
@@ -71,7 +71,10 @@ RESOLVE_CTES = """
 
 
 async def ensure_counters(conn: Any, tenant_id: UUID, lines: Sequence[Line]) -> None:
-    """Make the counters that are missing. Commit before locking them: then everybody locks rows that everybody sees."""
+    """Make the counters that are missing, or prolong one whose window is longer under another plan.
+
+    Commit before locking them: then everybody locks rows that everybody sees.
+    """
     keys = [line.counter for line in lines]
     await ENSURE.rows(
         conn,

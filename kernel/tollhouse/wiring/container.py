@@ -13,6 +13,7 @@ from tollhouse.accounts.ports import AccountsPort
 from tollhouse.accounts.service import AccountService
 from tollhouse.agents.repository import connection_in_use
 from tollhouse.agents.service import AgentService
+from tollhouse.agents.split import bucket, choose
 from tollhouse.agents.versions import VersionCache
 from tollhouse.auth.authenticator import Authenticator
 from tollhouse.auth.keys import KeyService
@@ -42,10 +43,10 @@ from tollhouse.host.http import Http
 from tollhouse.host.loader import load_plugins
 from tollhouse.plugin import ports
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.errors import AccessDenied
 from tollhouse.plugin.events import Event
 from tollhouse.plugin.llm import ModelPrice, SuggestsPrices
-from tollhouse.policy.engine import PolicyEngine
+from tollhouse.policy.engine import PolicyEngine, WorstPrices, refusal
+from tollhouse.policy.facts import Facts
 from tollhouse.policy.rules import RULES, AccessRequest, Rule
 from tollhouse.reports.service import ReportService
 from tollhouse.runtime.media import sniff
@@ -142,11 +143,18 @@ def build(
     passwords, throttle, authenticator = Passwords(), LoginThrottle(settings), Authenticator(store, settings)
     cache = PlanCache(store)
     plans = PlanService(store, cache)
-    policy = PolicyEngine(store, cache, tuple(host.channels), rules=rules, upgrade=upgrade_links(settings, host))
-    prices = PriceBook(store, lambda: suggested_prices(host))
+    prices, versions = PriceBook(store, lambda: suggested_prices(host)), VersionCache(store)
+    policy = PolicyEngine(
+        store,
+        cache,
+        tuple(host.channels),
+        rules=rules,
+        upgrade=upgrade_links(settings, host),
+        prices=worst_prices(versions, prices, connections),
+    )
     blobs = BlobStore(settings.data_dir / "blobs")
     files = FileService(store, blobs, FileLimits(size=settings.upload_limit), sniff)
-    agents, versions = AgentService(store), VersionCache(store)
+    agents = AgentService(store)
     users = UserService(store, passwords, throttle, authenticator)
     turns = TurnService(
         store,
@@ -209,7 +217,7 @@ def factories(container: Container) -> dict[type[Any], Callable[[Caller], Any]]:
         case = await c.policy.read_case(request)
         denial = c.policy.gate(case)
         if denial is not None:
-            raise AccessDenied(denial)
+            raise refusal(denial)
         assert case.facts.agent is not None
         return case.facts.agent.id
 
@@ -236,6 +244,27 @@ def upgrade_links(settings: Settings, host: Host) -> Callable[[str], str | None]
         return f"{settings.base_url}{prefix}/plans"
 
     return link
+
+
+def worst_prices(versions: VersionCache, book: PriceBook, connections: Connections) -> WorstPrices:
+    """The dearest prices of the models of the version that this person would get."""
+
+    async def find(facts: Facts) -> tuple[int, int, bool]:
+        agent, tenant = facts.agent, facts.tenant
+        if agent is None or not agent.versions:
+            return 0, 0, True
+        chosen = choose(agent.versions, bucket(tenant.id, agent.id, facts.user.id))
+        spec = (await versions.get(tenant.id, chosen)).spec
+        found = []
+        for choice in spec.choices:
+            if choice.connection_id in facts.connections:
+                connection = await connections.get(tenant.id, choice.connection_id)
+                found.append(await book.get(tenant.id, connection.plugin, choice.model))
+        known = [price for price in found if price is not None]
+        most_in = max((price.input_per_million for price in known), default=0)
+        return most_in, max((price.output_per_million for price in known), default=0), len(known) == len(found)
+
+    return find
 
 
 def suggested_prices(host: Host) -> Iterable[tuple[str, ModelPrice]]:

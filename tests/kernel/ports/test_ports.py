@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -133,7 +134,7 @@ class TestKeys(Ports, port_suites.KeysSuite):
     async def narrow_port(self, market: Market, caller: Caller, scope: str) -> Any:
         _, secret = await market.port(Keys, caller).create("narrow", [scope])
         principal = await market.world.container.authenticator.authenticate(secret)
-        assert principal.scopes == {scope}
+        assert principal.scopes == frozenset({scope})
         return market.port(Keys, Caller(caller.tenant, principal))
 
 
@@ -178,8 +179,6 @@ def test_every_port_is_covered_for_the_real_one_and_for_the_fake(world: World) -
     exported = {getattr(port_suites, name) for name in port_suites.__all__}
     suites = {suite for suite in exported if any(name.startswith("test_") for name in vars(suite))}
     assert len(suites) == len(PORTS)
-    import sys
-
     for module in (sys.modules[__name__], fakes):
         used = list(_uses(module))
         assert {use.kind for use in used} == set(PORTS), module.__name__  # type: ignore[attr-defined]
