@@ -173,7 +173,7 @@ class PolicyEngine:
         """The case with nothing locked."""
 
         async def read(conn: Any) -> Facts:
-            return await read_facts(conn, request.principal, request.agent, lock=False)
+            return await read_facts(conn, request.principal, request.agent)
 
         facts = await self.store.run(tenant_scope(request.principal.tenant_id), read)
         subscription = facts.subscription

@@ -1,14 +1,14 @@
-"""The facts a decision rests on, read in one statement together with the lock on the caller's counters.
+"""The facts that decisions rest on, read in one transaction together with the lock on the callers' counters.
 
-This is the single stated exception to "SQL of its owner": one read-only statement over tenants, users, credentials,
-subscriptions, agents and connections. It locks the caller's running counters in their order, so that the numbers and the facts
-are of one moment and stay true until the commit.
+This is the single stated exception to "SQL of its owner": three read-only statements over tenants, agents and connections;
+users, credentials and subscriptions; and, last, counters. The running counters are locked in their order, so that the numbers
+stay true until the commit. Several people of one tenant may ask at once: their turns are admitted together.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -62,7 +62,10 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything a decision rests on. ``connections`` maps the tenant's active model connections to their revisions."""
+    """Everything a decision rests on. ``connections`` maps the tenant's active model connections to their revisions.
+
+    ``standings`` holds the running counters by id; those of others who ask at the same time may be among them.
+    """
 
     now: datetime
     tenant: TenantFacts
@@ -71,53 +74,64 @@ class Facts:
     subscription: Subscription | None = None
     overrides: tuple[Override, ...] = ()
     connections: Mapping[UUID, int] = field(default_factory=dict)
-    standings: Mapping[UUID, Standing] = field(default_factory=dict)
-    live_runner: bool = True
+    standings: dict[UUID, Standing] = field(default_factory=dict)
 
 
-_FACTS = """
-WITH live AS MATERIALIZED (
-    SELECT id, used, held FROM counters
-    WHERE tenant_id = :tenant AND (user_id = :user_id {own}) AND window_end > app_now()
-    ORDER BY user_id IS NULL, id {lock}
+TENANT = Statement(
+    """
+    SELECT app_now() AS now,
+        t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone,
+        t.next_timezone_from, t.language AS tenant_language, t.currency AS tenant_currency, t.daily_cost_cap,
+        l.ids AS connection_ids, l.revisions AS connection_revisions,
+        a.id AS agent_id, a.slug AS agent_slug, a.name AS agent_name, a.status AS agent_status, v.ids AS version_ids,
+        v.weights AS version_weights
+    FROM tenants t
+    CROSS JOIN LATERAL (SELECT array_agg(n.id) AS ids, array_agg(n.revision) AS revisions FROM connections n
+        WHERE n.tenant_id = t.id AND n.kind = 'llm' AND n.status = 'active') l
+    LEFT JOIN agents a ON a.tenant_id = t.id AND (a.slug = ANY(:agents::text[]) OR a.id = ANY(:agent_ids::uuid[]))
+    LEFT JOIN LATERAL (SELECT array_agg(p.id ORDER BY p.number) AS ids, array_agg(p.weight ORDER BY p.number) AS weights
+        FROM prompt_versions p WHERE p.tenant_id = t.id AND p.agent_id = a.id AND p.status = 'active') v ON true
+    WHERE t.id = :tenant
+    """
 )
-SELECT app_now() AS now,
-    t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone, t.next_timezone_from,
-    t.language AS tenant_language, t.currency AS tenant_currency, t.daily_cost_cap,
-    u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
-    u.language AS user_language,
-    CASE :credential_kind::text
-        WHEN 'api_key' THEN EXISTS (SELECT 1 FROM api_keys k WHERE k.tenant_id = :tenant AND k.id = :credential
-            AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > app_now()))
-        WHEN 'session' THEN EXISTS (SELECT 1 FROM sessions k WHERE k.tenant_id = :tenant AND k.id = :credential
-            AND k.revoked_at IS NULL AND k.expires_at > app_now())
-        ELSE true END AS credential_live,
-    a.id AS agent_id, a.slug AS agent_slug, a.name AS agent_name, a.status AS agent_status, v.ids AS version_ids,
-    v.weights AS version_weights,
-    s.id AS subscription_id, s.plan_version_id, s.status AS subscription_status, s.period_start, s.period_end, s.anchor,
-    s.timezone AS subscription_timezone, s.grace_until, s.cancel_at_period_end,
-    (SELECT jsonb_agg(to_jsonb(o)) FROM subscription_overrides o WHERE o.tenant_id = :tenant AND o.subscription_id = s.id)
-        AS overrides,
-    l.ids AS connection_ids, l.revisions AS connection_revisions, c.ids AS counter_ids, c.used AS counter_used,
-    c.held AS counter_held
-FROM tenants t
-JOIN users u ON u.tenant_id = t.id AND u.id = :user_id
-LEFT JOIN agents a ON a.tenant_id = t.id AND (a.slug = :agent OR a.id = :agent_id)
-LEFT JOIN LATERAL (SELECT array_agg(p.id ORDER BY p.number) AS ids, array_agg(p.weight ORDER BY p.number) AS weights
-    FROM prompt_versions p WHERE p.tenant_id = t.id AND p.agent_id = a.id AND p.status = 'active') v ON true
-LEFT JOIN subscriptions s ON s.tenant_id = t.id AND s.user_id = u.id AND s.status IN ('active', 'past_due', 'canceled')
-CROSS JOIN LATERAL (SELECT array_agg(n.id) AS ids, array_agg(n.revision) AS revisions FROM connections n
-    WHERE n.tenant_id = t.id AND n.kind = 'llm' AND n.status = 'active') l
-CROSS JOIN (SELECT array_agg(id) AS ids, array_agg(used) AS used, array_agg(held) AS held FROM live) c
-WHERE t.id = :tenant
-"""
+"""The tenant with each agent that is asked for: a row for each, and one without an agent if none of them exists."""
 
+PEOPLE = Statement(
+    """
+    SELECT x.place, u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
+        u.language AS user_language,
+        CASE x.kind
+            WHEN 'api_key' THEN EXISTS (SELECT 1 FROM api_keys k WHERE k.tenant_id = :tenant AND k.id = x.credential
+                AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > app_now()))
+            WHEN 'session' THEN EXISTS (SELECT 1 FROM sessions k WHERE k.tenant_id = :tenant AND k.id = x.credential
+                AND k.revoked_at IS NULL AND k.expires_at > app_now())
+            ELSE true END AS credential_live,
+        s.id AS subscription_id, s.plan_version_id, s.status AS subscription_status, s.period_start, s.period_end, s.anchor,
+        s.timezone AS subscription_timezone, s.grace_until, s.cancel_at_period_end,
+        (SELECT jsonb_agg(to_jsonb(o)) FROM subscription_overrides o WHERE o.tenant_id = :tenant AND o.subscription_id = s.id)
+            AS overrides
+    FROM unnest(:users::uuid[], :kinds::text[], :credentials::uuid[]) WITH ORDINALITY AS x(user_id, kind, credential, place)
+    JOIN users u ON u.id = x.user_id
+    LEFT JOIN subscriptions s ON s.tenant_id = :tenant AND s.user_id = ANY(:users::uuid[]) AND s.user_id = u.id
+        AND s.status IN ('active', 'past_due', 'canceled')
+    WHERE u.tenant_id = :tenant AND u.id = ANY(:users::uuid[])
+    """
+)
+"""One row for each person that is still there; ``place`` counts from 1."""
+
+_COUNTERS = """
+    SELECT id, used, held FROM counters
+    WHERE tenant_id = :tenant AND (user_id = ANY(:users::uuid[]) {own}) AND window_end > app_now()
+    ORDER BY user_id IS NULL, id {lock}
+"""
 _OWN = "OR user_id IS NULL"
-STATEMENTS = {
-    (locked, capped): Statement(_FACTS.format(lock="FOR UPDATE" if locked else "", own=_OWN if capped else ""))
+COUNTERS = {
+    (locked, capped): Statement(_COUNTERS.format(lock="FOR UPDATE" if locked else "", own=_OWN if capped else ""))
     for locked in (True, False)
     for capped in (True, False)
 }
+"""By (locked, with the tenant's own). The tenant's own counter is a row that all its users share: it is locked only where a cap
+makes that necessary."""
 
 PUBLISHED = Statement(
     """
@@ -126,57 +140,99 @@ PUBLISHED = Statement(
 )
 
 
-async def read_facts(conn: Any, principal: Principal, agent: str, *, lock: bool) -> Facts:
-    """The facts for ``principal`` asking for ``agent`` (slug or id). ``lock``: hold the counters until commit.
+async def read_facts(conn: Any, principal: Principal, agent: str) -> Facts:
+    """The facts for ``principal`` asking for ``agent`` (slug or id), with nothing locked.
 
     Raises:
         Unauthenticated: the person or the credential is gone since it was checked.
     """
-    params = {
-        "tenant": principal.tenant_id,
-        "user_id": principal.user_id,
-        "credential_kind": principal.credential_kind,
-        "credential": principal.credential_id,
-        "agent": agent,
-        "agent_id": parse_id(agent),
-    }
-    row = await STATEMENTS[lock, False].row(conn, **params)
-    if row is not None and row["daily_cost_cap"] is not None:
-        # The tenant's own counter is a row that all its users share: it is locked only where a cap makes that necessary.
-        # It comes after the person's own in everybody's order, so locking it second is in order.
-        row = await STATEMENTS[lock, True].row(conn, **params)
-    if row is None or not row["credential_live"]:
+    (found,) = await read_all_facts(conn, principal.tenant_id, [(principal, agent)], lock=False)
+    if found is None:
         raise Unauthenticated()
-    return _facts(row, principal)
+    return found
 
 
-def _facts(row: Any, principal: Principal) -> Facts:
+async def read_all_facts(
+    conn: Any, tenant_id: UUID, asked: Sequence[tuple[Principal, str]], *, lock: bool
+) -> list[Facts | None]:
+    """The facts for each who asks for an agent; None where the person or the credential is gone since it was checked.
+
+    ``lock``: hold all their counters until the commit. All facts share one dictionary of standings, so that who writes down
+    what the first of them sets aside changes what the next one sees.
+    """
+    names = {agent for _, agent in asked}
+    rows = await TENANT.rows(
+        conn, tenant=tenant_id, agents=list(names), agent_ids=[key for name in names if (key := parse_id(name)) is not None]
+    )
+    if not rows:
+        return [None] * len(asked)
+    users = [principal.user_id for principal, _ in asked]
+    capped = rows[0]["daily_cost_cap"] is not None
+    people = await PEOPLE.rows(
+        conn,
+        tenant=tenant_id,
+        users=users,
+        kinds=[principal.credential_kind for principal, _ in asked],
+        credentials=[principal.credential_id for principal, _ in asked],
+    )
+    counters = await COUNTERS[lock, capped].rows(conn, tenant=tenant_id, users=list(set(users)))
+    standings = {row["id"]: Standing(row["used"], row["held"]) for row in counters}
+    shared = _Shared.of(tenant_id, rows, standings)
+    found: list[Facts | None] = [None] * len(asked)
+    for row in people:
+        if row["credential_live"]:
+            place = row["place"] - 1
+            principal, agent = asked[place]
+            found[place] = shared.facts(row, principal, agent)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What is the same for everybody who asks at one moment."""
+
+    now: datetime
+    tenant: TenantFacts
+    agents: Mapping[str | UUID | None, AgentFacts]
+    connections: Mapping[UUID, int]
+    standings: dict[UUID, Standing]
+
+    @classmethod
+    def of(cls, tenant_id: UUID, rows: Sequence[Any], standings: dict[UUID, Standing]) -> _Shared:
+        row = rows[0]
+        found = [agent for agent in map(_agent, rows) if agent is not None]
+        agents: dict[str | UUID | None, AgentFacts] = {agent.id: agent for agent in found}
+        agents |= {agent.slug: agent for agent in found}
+        connections = dict(zip(row["connection_ids"] or (), row["connection_revisions"] or (), strict=True))
+        return cls(row["now"], _tenant(tenant_id, row), agents, connections, standings)
+
+    def facts(self, row: Any, principal: Principal, agent: str) -> Facts:
+        """The facts of one person; ``row`` is theirs."""
+        return Facts(
+            now=self.now,
+            tenant=self.tenant,
+            user=UserFacts(
+                principal.user_id, row["user_status"], row["verified"], row["role"], row["user_name"], row["user_language"]
+            ),
+            agent=self.agents.get(agent) or self.agents.get(parse_id(agent)),
+            subscription=_subscription(row, principal),
+            overrides=tuple(_override(raw) for raw in json.loads(row["overrides"])) if row["overrides"] else (),
+            connections=self.connections,
+            standings=self.standings,
+        )
+
+
+def _tenant(tenant_id: UUID, row: Any) -> TenantFacts:
     moved = row["next_timezone_from"] is not None and row["next_timezone_from"] <= row["now"]
-    return Facts(
-        now=row["now"],
-        tenant=TenantFacts(
-            principal.tenant_id,
-            row["tenant_slug"],
-            row["tenant_name"],
-            row["tenant_status"],
-            row["next_timezone"] if moved else row["timezone"],
-            row["tenant_language"],
-            row["tenant_currency"],
-            row["daily_cost_cap"],
-        ),
-        user=UserFacts(
-            principal.user_id, row["user_status"], row["verified"], row["role"], row["user_name"], row["user_language"]
-        ),
-        agent=_agent(row),
-        subscription=_subscription(row, principal),
-        overrides=tuple(_override(raw) for raw in json.loads(row["overrides"])) if row["overrides"] else (),
-        connections=dict(zip(row["connection_ids"] or (), row["connection_revisions"] or (), strict=True)),
-        standings={
-            key: Standing(used, held)
-            for key, used, held in zip(
-                row["counter_ids"] or (), row["counter_used"] or (), row["counter_held"] or (), strict=True
-            )
-        },
+    return TenantFacts(
+        tenant_id,
+        row["tenant_slug"],
+        row["tenant_name"],
+        row["tenant_status"],
+        row["next_timezone"] if moved else row["timezone"],
+        row["tenant_language"],
+        row["tenant_currency"],
+        row["daily_cost_cap"],
     )
 
 

@@ -16,13 +16,11 @@ class ScopedConnection(asyncpg.Connection):
     so nothing of ours can be read like that. After its first use a connection without a scope refuses to begin.
     """
 
-    __slots__ = ("final", "prepared", "scope_sql")
+    __slots__ = ("scope_sql",)
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self.scope_sql: str | None = ""
-        self.prepared: set[str] = set()  # names of the statements that the server knows on this connection
-        self.final: str | None = None  # what goes out together with the COMMIT
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         if query.startswith("BEGIN"):

@@ -12,6 +12,10 @@ class DatabaseDown(Unavailable):
     title = "The database is not available for a moment; try again shortly"
 
 
+class LockedTooLong(DatabaseDown):
+    """Somebody held a row for longer than anybody waits. The database is well; another row may be free."""
+
+
 class NoScope(RuntimeError):
     """A transaction was begun without saying in whose name: a bug, never an input."""
 

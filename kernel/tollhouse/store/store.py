@@ -21,10 +21,9 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Opera
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tollhouse.store.connection import ScopedConnection
-from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.errors import DatabaseDown, LockedTooLong
 from tollhouse.store.pool import HotPool
 from tollhouse.store.scope import OPERATOR, Scope, tenant_scope
-from tollhouse.store.sql import Statement
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,8 +49,6 @@ LOST = (
     TimeoutError,
 )
 ATTEMPTS = 5
-NOTHING_DONE = asyncpg.DivisionByZeroError
-"""What a statement raises that ends in ``SELECT 1 / count(*)`` and changed no row."""
 WAIT_SECONDS = 20.0
 
 
@@ -68,7 +65,6 @@ class Store:
             "idle_in_transaction_session_timeout": "10000",
             "timezone": "UTC",
             "jit": "off",
-            "standard_conforming_strings": "on",
         }
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
@@ -90,9 +86,10 @@ class Store:
             raise DatabaseDown() from error
 
     async def _connect_hot(self) -> Any:
-        # The hot path's statements are few, prepared and found by keys: planning each execution anew would cost more than
-        # running it. (The planner would, because it takes a short array for cheaper than one of unknown length.)
-        return await self._connect(plan_cache_mode="force_generic_plan")
+        # The hot path's statements are few, prepared, and find rows by keys: planning each execution anew would cost more than
+        # running it. (The planner would, because it takes a short array for cheaper than one of unknown length.) And because
+        # they find by keys, no plan that reads a whole table is ever right, however small it was when last looked at.
+        return await self._connect(plan_cache_mode="force_generic_plan", enable_seqscan="off")
 
     async def close(self) -> None:
         """Give all connections back."""
@@ -145,39 +142,19 @@ class Store:
             DatabaseDown: the database cannot be reached, or was lost.
         """
         begin = "BEGIN;" + scope.sql + self._clock_sql
-        return await self._repeatedly(lambda conn: _in_transaction(conn, begin, work))
-
-    async def run_one(self, scope: Scope, statement: Statement, **params: Any) -> None:
-        """Run one statement as a transaction of its own, in one message. Its rows are not read: what must not have happened
-        in vain has to fail (see :data:`NOTHING_DONE`).
-
-        Raises:
-            DatabaseDown: the database cannot be reached, or was lost.
-        """
-        begin = "BEGIN;" + scope.sql + self._clock_sql
-
-        async def once(conn: Any) -> None:
-            script = f"{begin};{await statement.call(conn, **params)};COMMIT"
-            try:
-                await conn.execute(script)
-            except BaseException:
-                await _roll_back(conn)
-                raise
-
-        await self._repeatedly(once)
-
-    async def _repeatedly(self, once: Callable[[Any], Awaitable[T]]) -> T:
         for attempt in range(ATTEMPTS):
             try:
                 conn = await self._hot.acquire(WAIT_SECONDS)
                 try:
-                    return await once(conn)
+                    return await _in_transaction(conn, begin, work)
                 finally:
                     self._hot.release(conn)
             except REPEATABLE as error:
                 log.info("transaction repeated after %s", type(error).__name__)
                 if attempt == ATTEMPTS - 1:
                     raise DatabaseDown() from error
+            except asyncpg.LockNotAvailableError as error:
+                raise LockedTooLong() from error
             except LOST as error:
                 raise DatabaseDown() from error
         raise AssertionError("unreachable")
@@ -210,11 +187,10 @@ def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
 
 async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
     """BEGIN with its scope, the work, COMMIT; any failure rolls back before the connection goes back to its pool."""
-    conn.final = None
     try:
         await conn.execute(begin)
         result = await work(conn)
-        await conn.execute("COMMIT" if conn.final is None else f"{conn.final};COMMIT")
+        await conn.execute("COMMIT")
     except BaseException:
         await _roll_back(conn)
         raise

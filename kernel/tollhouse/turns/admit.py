@@ -1,11 +1,14 @@
-"""Transaction 1 of a turn: facts and counters are read and locked, the engine decides, turn and hold are written."""
+"""Transaction 1 of turns: facts and counters are read and locked, the engine decides, turns and holds are written.
+
+Turns of one tenant that are ready at the same time are admitted together; each is decided on what the one before left.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -18,22 +21,29 @@ from tollhouse.host.caller import Caller
 from tollhouse.host.connections import Connections
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
 from tollhouse.plugin.context import TenantInfo
-from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound
+from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound, Unauthenticated
 from tollhouse.plugin.llm import CountsTokens, DescribesModels
 from tollhouse.plugin.ports import TurnRequest
 from tollhouse.policy.engine import PolicyEngine
-from tollhouse.policy.facts import Facts, read_facts
+from tollhouse.policy.facts import Facts, read_all_facts
 from tollhouse.policy.limits import Fit, Needs
 from tollhouse.policy.rules import AccessRequest, Case
 from tollhouse.runtime.prepare import Candidate, Prepared, Surroundings, prepare
+from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id, parse_id
+from tollhouse.store.scope import tenant_scope
+from tollhouse.store.sql import array_text
+from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
+from tollhouse.turns.errors import TakenOver
 from tollhouse.turns.fingerprint import body_hash
 from tollhouse.turns.media import Resolved
 from tollhouse.usage.holds import Hold, ensure_counters
 from tollhouse.usage.prices import Price, PriceBook
 
 MAX_HISTORY = 200
+ROUNDS = 6
+"""How often admission begins again because counters had to be made first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,16 @@ class Admitted:
     max_output_tokens: int
     prices: Mapping[tuple[str, str], Price | None]
     conversation_id: UUID | None
+    begins_talk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Talk:
+    """A conversation as it is stored; ``messages`` is JSON."""
+
+    id: UUID
+    agent_id: UUID
+    messages: str | None
 
 
 class Admission:
@@ -85,6 +105,7 @@ class Admission:
 
     def __init__(
         self,
+        store: Store,
         policy: PolicyEngine,
         plans: PlanCache,
         versions: VersionCache,
@@ -92,6 +113,7 @@ class Admission:
         prices: PriceBook,
         runner_id: Callable[[], UUID],
     ) -> None:
+        self._store = store
         self.policy = policy
         self._plans = plans
         self._versions = versions
@@ -99,23 +121,51 @@ class Admission:
         self._prices = prices
         self._runner_id = runner_id
 
-    async def admit(self, conn: Any, ask: Ask) -> Admitted | Fit:
-        """One try, inside the transaction of ``conn``.
-
-        Gives the admitted turn, or a Fit whose counters were missing and are made now: commit and try again. The commit fails
-        with ``NOTHING_DONE`` when another process took this turn over first.
+    async def admit(self, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception]:
+        """Admit turns of one tenant in one transaction; for each, what it is to be run with, or why it is not.
 
         Raises:
-            AccessDenied: the decision.
+            asyncpg.UniqueViolationError: one of them has an idempotency key that came a moment earlier.
         """
-        principal = ask.caller.user
-        facts = await read_facts(conn, principal, ask.request.agent, lock=True)
+        for _ in range(ROUNDS):
+            outcomes = await self._store.run(tenant_scope(tenant_id), partial(self._try, tenant_id=tenant_id, asks=asks))
+            if outcomes is not None:
+                return outcomes
+        raise DatabaseDown()  # somebody removes counters as fast as we make them
+
+    async def _try(self, conn: Any, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception] | None:
+        """One try. None: counters were missing and are made; commit and try again, so that everybody locks what all see."""
+        asked = [(ask.caller.user, ask.request.agent) for ask in asks]
+        all_facts = await read_all_facts(conn, tenant_id, asked, lock=True)
+        talks = await self._conversations(conn, tenant_id, asks)
+        decided = [await self._decide(ask, facts, talk) for ask, facts, talk in zip(asks, all_facts, talks, strict=True)]
+        missing = {line.counter.id: line for one in decided if isinstance(one, Fit) for line in one.lines}
+        if missing:
+            await ensure_counters(conn, tenant_id, list(missing.values()))
+            return None
+        outcomes = [one for one in decided if not isinstance(one, Fit)]
+        admitted = [one for one in outcomes if isinstance(one, Admitted)]
+        lost = await self._take_over(conn, tenant_id, admitted)
+        if len(admitted) > len(lost):
+            await self._write(conn, tenant_id, [one for one in admitted if one.hold.turn_id not in lost])
+        return [TakenOver() if isinstance(one, Admitted) and one.hold.turn_id in lost else one for one in outcomes]
+
+    async def _decide(self, ask: Ask, facts: Facts | None, talk: _Talk | None) -> Admitted | Fit | Exception:
+        """What one turn comes to. An error here is this turn's own; the others go on."""
+        try:
+            return await self._decide_or_raise(ask, facts, talk)
+        except Exception as error:
+            return error
+
+    async def _decide_or_raise(self, ask: Ask, facts: Facts | None, talk: _Talk | None) -> Admitted | Fit:
+        if facts is None:
+            raise Unauthenticated()
         plan = await self._plans.get(facts.tenant.id, facts.subscription.plan_version_id) if facts.subscription else None
         case = self.policy.case(ask.access, facts, plan)
         denial = self.policy.gate(case)
         if denial is not None:
             raise AccessDenied(denial)
-        conversation_id, history = await self._history(conn, ask, case)
+        conversation_id, history = _history(ask, case, talk)
         version = await self._version(ask, facts)
         candidates, prices = await self._candidates(ask.caller.tenant, facts, version)
         prepared = self._prepare(ask, facts, version, history, candidates)
@@ -123,34 +173,37 @@ class Admission:
         if fit.reason is not None:
             raise AccessDenied(self.policy.verdict(case, fit))
         if any(line.counter.id not in facts.standings for line in fit.lines):
-            await ensure_counters(conn, facts.tenant.id, fit.lines)
             return fit
+        for line in fit.lines:  # the next one in this group sees what this one has set aside
+            facts.standings[line.counter.id] = facts.standings[line.counter.id].holding(line.amount)
         hold = Hold(new_id(), ask.turn_id, ask.attempt, fit.lines)
-        admitted = Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, conversation_id or self._new_talk(ask))
-        await self._write(conn, admitted, new_talk=conversation_id is None)
-        return admitted
+        begins = conversation_id is None and ask.request.store
+        talk_id = new_id() if begins else conversation_id
+        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, talk_id, begins)
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
-    async def _history(self, conn: Any, ask: Ask, case: Case) -> tuple[UUID | None, Sequence[Message]]:
-        if ask.request.conversation is None:
-            return None, ask.request.history
-        conversation_id = parse_id(ask.request.conversation)
-        row = conversation_id and await sql.CONVERSATION.row(
-            conn,
-            tenant=case.facts.tenant.id,
-            conversation=conversation_id,
-            user_id=case.facts.user.id,
-            turn=ask.turn_id,
-            most=MAX_HISTORY,
-        )
-        if not row or case.facts.agent is None or row["agent_id"] != case.facts.agent.id:
-            raise NotFound("There is no such conversation with this agent.")
-        stored = [
-            Message(role, tuple(part_from_json(part) for part in parts))
-            for role, parts in (json.loads(row["messages"]) if row["messages"] else ())
+    async def _conversations(self, conn: Any, tenant_id: UUID, asks: Sequence[Ask]) -> list[_Talk | None]:
+        """For each, the conversation that it goes on with, if there is one and it is theirs."""
+        found: list[_Talk | None] = [None] * len(asks)
+        named = [
+            (place, key, ask)
+            for place, ask in enumerate(asks)
+            if ask.request.conversation is not None and (key := parse_id(ask.request.conversation)) is not None
         ]
-        return conversation_id, (*stored, *ask.request.history)
+        if named:
+            rows = await sql.CONVERSATIONS.rows(
+                conn,
+                tenant=tenant_id,
+                conversations=[key for _, key, _ in named],
+                users=[ask.caller.user.user_id for _, _, ask in named],
+                turns=[ask.turn_id for _, _, ask in named],
+                most=MAX_HISTORY,
+            )
+            for row in rows:
+                place, key, _ = named[row["place"] - 1]
+                found[place] = _Talk(key, row["agent_id"], row["messages"])
+        return found
 
     async def _version(self, ask: Ask, facts: Facts) -> PromptVersion:
         assert facts.agent is not None
@@ -206,36 +259,71 @@ class Admission:
 
     # -- what is written -----------------------------------------------------------------------------------------------
 
-    def _new_talk(self, ask: Ask) -> UUID | None:
-        return new_id() if ask.request.store else None
-
-    async def _write(self, conn: Any, admitted: Admitted, *, new_talk: bool) -> None:
-        ask, case, hold = admitted.ask, admitted.case, admitted.hold
-        assert case.facts.agent is not None
-        fresh, stored = ask.attempt == 1, admitted.conversation_id is not None
-        first = admitted.prepared.candidates[0]
-        await sql.ADMIT[fresh, new_talk and stored, stored and fresh].last(
+    async def _take_over(self, conn: Any, tenant_id: UUID, admitted: Sequence[Admitted]) -> set[UUID]:
+        """Raise the attempts of turns that ran before; those that somebody else took over first."""
+        again = [one for one in admitted if one.ask.attempt > 1]
+        if not again:
+            return set()
+        rows = await sql.TAKE_OVER.rows(
             conn,
-            tenant=case.facts.tenant.id,
-            hold=hold.id,
-            turn=hold.turn_id,
-            attempt=hold.attempt,
-            user_id=case.facts.user.id,
+            tenant=tenant_id,
             runner=self._runner_id(),
-            counter_ids=[line.counter.id for line in hold.lines],
-            amounts=[line.amount for line in hold.lines],
-            facts=json.dumps(hold_facts(case, admitted.prepared.version, first)),
-            source=ask.source_id,
-            external_id=ask.request.external_id,
-            body_hash=ask.body,
-            agent=case.facts.agent.id,
-            version=admitted.prepared.version.id,
-            conversation=admitted.conversation_id,
-            channel=case.request.channel,
-            title=title_of(ask.parts) or "New conversation",
-            message=new_id(),
-            parts=json.dumps([part_to_json(part) for part in ask.parts]) if stored else None,
+            turns=[one.hold.turn_id for one in again],
+            attempts=[one.hold.attempt for one in again],
+            versions=[one.prepared.version.id for one in again],
         )
+        return {one.hold.turn_id for one in again} - {row["id"] for row in rows}
+
+    async def _write(self, conn: Any, tenant_id: UUID, admitted: Sequence[Admitted]) -> None:
+        sums: dict[UUID, int] = {}
+        for one in admitted:
+            for line in one.hold.lines:
+                sums[line.counter.id] = sums.get(line.counter.id, 0) + line.amount
+        await sql.ADMIT.rows(
+            conn,
+            tenant=tenant_id,
+            runner=self._runner_id(),
+            bumped_ids=list(sums),
+            bumped_amounts=list(sums.values()),
+            **sql.ADMITTED.params([_row(one) for one in admitted]),
+        )
+
+
+def _history(ask: Ask, case: Case, talk: _Talk | None) -> tuple[UUID | None, Sequence[Message]]:
+    if ask.request.conversation is None:
+        return None, ask.request.history
+    if talk is None or case.facts.agent is None or talk.agent_id != case.facts.agent.id:
+        raise NotFound("There is no such conversation with this agent.")
+    stored = [
+        Message(role, tuple(part_from_json(part) for part in parts))
+        for role, parts in (json.loads(talk.messages) if talk.messages else ())
+    ]
+    return talk.id, (*stored, *ask.request.history)
+
+
+def _row(one: Admitted) -> dict[str, Any]:
+    """The row of ``admitted``."""
+    ask, hold, version = one.ask, one.hold, one.prepared.version
+    said = one.conversation_id is not None and ask.attempt == 1
+    return {
+        "hold": hold.id,
+        "turn": hold.turn_id,
+        "attempt": hold.attempt,
+        "user_id": one.case.facts.user.id,
+        "counter_ids": array_text([line.counter.id for line in hold.lines]),
+        "amounts": array_text([line.amount for line in hold.lines]),
+        "facts": json.dumps(hold_facts(one.case, version, one.prepared.candidates[0])),
+        "source": ask.source_id,
+        "external_id": ask.request.external_id,
+        "body_hash": ask.body,
+        "agent": version.agent_id,
+        "version": version.id,
+        "channel": one.case.request.channel,
+        "conversation": one.conversation_id,
+        "title": (title_of(ask.parts) or "New conversation") if one.begins_talk else None,
+        "message": new_id() if said else None,
+        "parts": json.dumps([part_to_json(part) for part in ask.parts]) if said else None,
+    }
 
 
 def needs_of(prepared: Prepared, prices: Mapping[tuple[str, str], Price | None]) -> Needs:

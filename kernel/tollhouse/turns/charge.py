@@ -77,6 +77,12 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     return Charge(main, tuple(entries), spent, usage, last.reported_model or last.model, tuple(alarms))
 
 
+def interrupted(admitted: Admitted) -> Charge:
+    """What a turn comes to that was broken off: nothing for the person, and for the tenant nobody knows what."""
+    usage = TokenUsage()
+    return Charge(_base(admitted, outcome="interrupted", certainty="unknown"), (), {}, usage, "")
+
+
 def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:
     sent, said = usage.input or 0, usage.output or 0
     return {"calls": 1, "input_tokens": sent, "output_tokens": said, "total_tokens": sent + said, "cost": cost}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.plugin.errors import Conflict, InvalidInput, Unavailable
 
 
 class TurnRunning(Conflict):
@@ -17,3 +17,14 @@ class OtherBody(InvalidInput):
 
     code = "idempotency_mismatch"
     title = "This idempotency key was used for another request; use a new one for a new request"
+
+
+class TurnInterrupted(Unavailable):
+    """Whoever asked for the turn cancelled it, or the server stopped: nothing was charged."""
+
+    code = "interrupted"
+    title = "The server stopped while working on this; nothing was charged."
+
+
+class TakenOver(Exception):
+    """Somebody else took this turn over a moment earlier: what became of it is to be read. Never leaves this package."""

@@ -1,12 +1,13 @@
-"""The statements of a turn: admitted in one, ended in one. Parts of them belong to the usage ledger and come from there."""
+"""The statements of turns: admitted in one, ended in one, however many at a time.
+
+The parts that belong to the usage ledger come from there.
+"""
 
 from __future__ import annotations
 
-from itertools import product
-
-from tollhouse.store.sql import Statement
-from tollhouse.usage.entries import ENTRY_CTE
-from tollhouse.usage.holds import HOLD_CTES, RESOLVE_CTES
+from tollhouse.store.sql import Rows, Statement
+from tollhouse.usage.entries import ENTRY_CTES
+from tollhouse.usage.holds import HOLD_COLUMNS, HOLD_CTES, RESOLVE_CTES
 
 _ALIVE = "EXISTS (SELECT 1 FROM runners r WHERE r.id = t.runner_id AND r.lease_until > now())"
 
@@ -24,100 +25,121 @@ BY_EXTERNAL_ID = Statement(
 )
 BY_ID = Statement(f"SELECT {_COLUMNS}, t.user_id {_JOINS} WHERE t.tenant_id = :tenant AND t.id = :turn")
 
-CONVERSATION = Statement(
+CONVERSATIONS = Statement(
     """
-    SELECT c.agent_id, a.slug AS agent_slug,
+    SELECT x.place, c.agent_id,
         (SELECT jsonb_agg(jsonb_build_array(m.role, m.parts) ORDER BY m.id)
          FROM (SELECT id, role, parts FROM messages
-               WHERE tenant_id = :tenant AND conversation_id = c.id AND turn_id IS DISTINCT FROM :turn
+               WHERE tenant_id = :tenant AND conversation_id = c.id AND turn_id IS DISTINCT FROM x.turn
                ORDER BY id DESC LIMIT :most) m) AS messages
-    FROM conversations c JOIN agents a ON a.tenant_id = c.tenant_id AND a.id = c.agent_id
-    WHERE c.tenant_id = :tenant AND c.id = :conversation AND c.user_id = :user_id
+    FROM unnest(:conversations::uuid[], :users::uuid[], :turns::uuid[]) WITH ORDINALITY AS x(conversation, user_id, turn, place)
+    JOIN conversations c ON c.id = x.conversation AND c.user_id = x.user_id
+    WHERE c.tenant_id = :tenant AND c.id = ANY(:conversations::uuid[])
+    """
+)
+"""One row for each conversation that is its user's; ``place`` counts from 1. Without what this very turn said before."""
+
+# Taking over is one UPDATE that raises the attempt: of two that try, the second finds another attempt and no row.
+TAKE_OVER = Statement(
+    f"""
+    UPDATE turns t SET state = 'running', attempt = x.attempt, runner_id = :runner, version_id = x.version, error = NULL,
+                       finished_at = NULL
+    FROM unnest(:turns::uuid[], :attempts::bigint[], :versions::uuid[]) AS x(turn, attempt, version)
+    WHERE t.tenant_id = :tenant AND t.id = ANY(:turns::uuid[]) AND t.id = x.turn AND t.attempt = x.attempt - 1
+      AND (t.state = 'failed' OR (t.state = 'running' AND NOT {_ALIVE}))
+    RETURNING t.id
     """
 )
 
-_NEW_TURN = """
+ADMITTED = Rows(
+    "admitted",
+    **HOLD_COLUMNS,
+    source="uuid",
+    external_id="text",
+    body_hash="bytea",
+    agent="uuid",
+    version="uuid",
+    channel="text",
+    conversation="uuid",
+    title="text",  # of a conversation that begins with this turn
+    message="uuid",  # of what the person said, if it is kept
+    parts="jsonb",
+)
+ADMIT = Statement(
+    f"""
+    WITH {ADMITTED.cte}, {HOLD_CTES},
     turn AS (
         INSERT INTO turns (tenant_id, id, source_id, external_id, body_hash, user_id, agent_id, version_id, conversation_id,
                            channel, runner_id, attempt)
-        VALUES (:tenant, :turn, :source, :external_id, :body_hash, :user_id, :agent, :version, :conversation,
-                :channel, :runner, :attempt)
-        RETURNING id
-    )"""
-
-# Taking over is one UPDATE that raises the attempt: of two that try, the second finds another attempt and no row.
-_TAKE_OVER = f"""
-    turn AS (
-        UPDATE turns t SET state = 'running', attempt = :attempt, runner_id = :runner, version_id = :version, error = NULL,
-                           finished_at = NULL
-        WHERE t.tenant_id = :tenant AND t.id = :turn AND t.attempt = :attempt - 1
-          AND (t.state = 'failed' OR (t.state = 'running' AND NOT {_ALIVE}))
-        RETURNING id
-    )"""
-
-_NEW_CONVERSATION = """
+        SELECT :tenant, a.turn, a.source, a.external_id, a.body_hash, a.user_id, a.agent, a.version, a.conversation,
+               a.channel, :runner, a.attempt
+        FROM admitted a WHERE a.attempt = 1
+    ),
     talk AS (
         INSERT INTO conversations (tenant_id, id, user_id, agent_id, title, channel)
-        VALUES (:tenant, :conversation, :user_id, :agent, :title, :channel)
-    )"""
-
-_SAID = """
+        SELECT :tenant, a.conversation, a.user_id, a.agent, a.title, a.channel FROM admitted a WHERE a.title IS NOT NULL
+    ),
     said AS (
         INSERT INTO messages (tenant_id, id, conversation_id, turn_id, role, parts)
-        VALUES (:tenant, :message, :conversation, :turn, 'user', :parts::jsonb)
-    )"""
+        SELECT :tenant, a.message, a.conversation, a.turn, 'user', a.parts FROM admitted a WHERE a.message IS NOT NULL
+    )
+    SELECT 1
+    """
+)
 
-
-def _admit(fresh: bool, new_talk: bool, stored: bool) -> Statement:
-    parts = [HOLD_CTES, _NEW_TURN if fresh else _TAKE_OVER]
-    if new_talk:
-        parts.append(_NEW_CONVERSATION)
-    if stored:
-        parts.append(_SAID)
-    return Statement(f"WITH {', '.join(parts)} SELECT 1 / count(*) FROM turn")
-
-
-ADMIT = {key: _admit(*key) for key in product((True, False), repeat=3)}
-"""By (a new turn, a new conversation, the message is stored). Fails with ``NOTHING_DONE`` when the turn was taken over."""
-
-_FINISH = """
+ENDED = Rows(
+    "ended",
+    hold="uuid",
+    state="text",
+    turn="uuid",
+    attempt="bigint",
+    turn_state="text",
+    reply="jsonb",
+    usage="jsonb",
+    error="jsonb",
+    model="text",
+    conversation="uuid",
+    title="text",
+    message="uuid",  # of the reply, if it is kept in a conversation
+    parts="jsonb",
+)
+EVENTS = Rows("events", hold="uuid", id="uuid", subscriber="text", payload="jsonb")
+SETTLE = Statement(
+    f"""
+    WITH {ENDED.cte}, {RESOLVE_CTES}, {ENTRY_CTES}, {EVENTS.cte},
     done AS (
-        UPDATE turns SET state = :turn_state, reply = :reply::jsonb, usage = :usage::jsonb, error = :error::jsonb,
-                         model = :model, finished_at = app_now()
-        WHERE tenant_id = :tenant AND id = :turn AND attempt = :entry_attempt AND EXISTS (SELECT 1 FROM h)
-    )"""
-
-_ANSWERED = """
+        UPDATE turns t SET state = e.turn_state, reply = e.reply, usage = e.usage, error = e.error, model = e.model,
+                           finished_at = app_now()
+        FROM h JOIN ended e ON e.hold = h.id
+        WHERE t.tenant_id = :tenant AND t.id = ANY(:ended_turn::uuid[]) AND t.id = e.turn AND t.attempt = e.attempt
+    ),
+    talks AS MATERIALIZED (
+        SELECT c.id FROM conversations c
+        WHERE c.tenant_id = :tenant AND c.id = ANY(:ended_conversation::uuid[])
+          AND c.id IN (SELECT e.conversation FROM h JOIN ended e ON e.hold = h.id WHERE e.message IS NOT NULL)
+        ORDER BY c.id FOR NO KEY UPDATE
+    ),
     answered AS (
         INSERT INTO messages (tenant_id, id, conversation_id, turn_id, role, parts)
-        SELECT :tenant, :message, :conversation, :turn, 'assistant', :parts::jsonb FROM h
-        WHERE EXISTS (SELECT 1 FROM conversations WHERE tenant_id = :tenant AND id = :conversation)
+        SELECT :tenant, e.message, e.conversation, e.turn, 'assistant', e.parts
+        FROM h JOIN ended e ON e.hold = h.id JOIN talks ON talks.id = e.conversation
+        WHERE e.message IS NOT NULL
     ),
     touched AS (
-        UPDATE conversations SET updated_at = app_now(), title = CASE WHEN title = '' THEN :title ELSE title END
-        WHERE tenant_id = :tenant AND id = :conversation AND EXISTS (SELECT 1 FROM h)
-    )"""
-
-_TOLD = """
+        UPDATE conversations c SET updated_at = app_now(), title = CASE WHEN c.title = '' THEN e.title ELSE c.title END
+        FROM talks JOIN ended e ON e.conversation = talks.id
+        WHERE c.tenant_id = :tenant AND c.id = ANY(:ended_conversation::uuid[]) AND c.id = talks.id
+    ),
     told AS (
         INSERT INTO outbox (tenant_id, id, kind, subscriber, payload)
-        SELECT :tenant, x.id, 'event', x.subscriber, :event::jsonb
-        FROM h, unnest(:outbox_ids::uuid[], :subscribers::text[]) AS x(id, subscriber)
-    )"""
+        SELECT :tenant, x.id, 'event', x.subscriber, x.payload FROM h JOIN events x ON x.hold = h.id
+    )
+    SELECT id FROM h
+    """
+)
+"""Gives the holds that it resolved; the others had been resolved before, and nothing was done for them."""
 
-
-def _settle(answered: bool, told: bool) -> Statement:
-    parts = [RESOLVE_CTES, ENTRY_CTE, _FINISH]
-    if answered:
-        parts.append(_ANSWERED)
-    if told:
-        parts.append(_TOLD)
-    return Statement(f"WITH {', '.join(parts)} SELECT 1 / count(*) FROM h")
-
-
-SETTLE = {key: _settle(*key) for key in product((True, False), repeat=2)}
-"""By (the reply is stored in a conversation, somebody subscribed to the event). Fails with ``NOTHING_DONE`` if the hold was
-resolved already."""
+HOLD_STATE = Statement("SELECT state FROM holds WHERE tenant_id = :tenant AND id = :hold")
 
 # -- Late: the hold was expired while the model was still answering --------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping
@@ -23,13 +24,14 @@ from tollhouse.policy.engine import PolicyEngine, refusal
 from tollhouse.policy.rules import AccessRequest
 from tollhouse.runtime.errors import RunFailed
 from tollhouse.runtime.run import Runtime
+from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.scope import tenant_scope
-from tollhouse.store.store import NOTHING_DONE, Store
+from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admission, Admitted, Ask
-from tollhouse.turns.charge import charge_for
-from tollhouse.turns.errors import OtherBody, TurnRunning
+from tollhouse.turns.charge import charge_for, interrupted
+from tollhouse.turns.errors import OtherBody, TakenOver, TurnInterrupted, TurnRunning
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.result import result_of
 from tollhouse.turns.settle import Ended, Settlement
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 MAX_EXTERNAL_ID = 255
 ROUNDS = 6
-"""How often admission begins again: counters to make first, or a race for the same idempotency key."""
+"""How often admission begins again after a race for the same idempotency key."""
 
 
 class TurnService:
@@ -55,7 +57,7 @@ class TurnService:
     ) -> None:
         self.store = store
         self.policy = policy
-        self._admission = admission
+        self._admissions: Groups[Ask, Admitted] = Groups(admission.admit, abandoned=self._give_up)
         self._runtime = runtime
         self._settlement = settlement
         self._media = media
@@ -77,26 +79,24 @@ class TurnService:
     # -- transaction 1 -------------------------------------------------------------------------------------------------
 
     async def _admit(self, ask: Ask) -> Admitted | TurnResult:
-        scope = tenant_scope(ask.caller.user.tenant_id)
+        tenant_id = ask.caller.user.tenant_id
         for _ in range(ROUNDS):
             if ask.request.external_id is not None:
-                found = await self.store.run(scope, partial(_find, ask=ask))
+                found = await self.store.run(tenant_scope(tenant_id), partial(_find, ask=ask))
                 if isinstance(found, TurnResult):
                     return found
                 ask = found
             try:
-                admitted = await self.store.run(scope, partial(self._admission.admit, ask=ask))
+                return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
                 await self._record_denial(ask, error.decision)
                 raise refusal(error.decision) from None
-            except NOTHING_DONE:
-                continue  # somebody else took it over: see what became of it
+            except TakenOver:
+                continue
             except asyncpg.UniqueViolationError as error:
                 if error.constraint_name != "uq_turns_external":
                     raise
                 continue  # the same key, a moment earlier: see what became of it
-            if isinstance(admitted, Admitted):
-                return admitted
         raise TurnRunning()
 
     async def _record_denial(self, ask: Ask, decision: Decision) -> None:
@@ -132,6 +132,9 @@ class TurnService:
             log.warning("turn %s failed: %s", admitted.hold.turn_id, "; ".join(call.error for call in calls) or error.detail)
         except TollhouseError as refused:
             error, calls = refused, ()
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_up(admitted))
+            raise
         else:
             charge = charge_for(admitted, outcome.calls, "ok")
             await self._settlement.settle(Ended(admitted, charge, reply=outcome.reply))
@@ -139,6 +142,10 @@ class TurnService:
         charge = charge_for(admitted, calls, error.http_code)
         await self._settlement.settle(Ended(admitted, charge, error=error))
         raise error
+
+    async def _give_up(self, admitted: Admitted) -> None:
+        """Whoever waited for this turn was cancelled (no client can do that, a plugin's own time limit can): it ends now."""
+        await self._settlement.settle(Ended(admitted, interrupted(admitted), error=TurnInterrupted()))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

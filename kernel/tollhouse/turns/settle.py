@@ -10,22 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from tollhouse.conversations.repository import title_of
 from tollhouse.plugin.content import Reply, part_to_json
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id
-from tollhouse.store.scope import Scope, tenant_scope
-from tollhouse.store.sql import Statement
-from tollhouse.store.store import NOTHING_DONE, Store
+from tollhouse.store.scope import tenant_scope
+from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admitted
 from tollhouse.turns.charge import Charge
 from tollhouse.turns.result import error_json, reply_json, stored_json, usage_json
 from tollhouse.usage.alarms import raise_alarm
-from tollhouse.usage.entries import append
-from tollhouse.usage.holds import charges
+from tollhouse.usage.entries import ENTRIES, append
+from tollhouse.usage.holds import LINES, charges, lines_of
 
 log = logging.getLogger(__name__)
 PATIENCE = (0.1, 0.3, 1, 2, 4, 8, 15)
@@ -49,6 +50,7 @@ class Settlement:
         """``subscribers``: the plugins that want to hear of finished turns."""
         self._store = store
         self._subscribers = tuple(subscribers)
+        self._groups: Groups[Ended, bool] = Groups(self._settle)
 
     async def settle(self, ended: Ended) -> None:
         """Write what the turn came to, patiently while the database is away.
@@ -56,10 +58,9 @@ class Settlement:
         Raises:
             DatabaseDown: it stayed away.
         """
-        scope = tenant_scope(ended.admitted.case.facts.tenant.id)
         for pause in (*PATIENCE, None):
             try:
-                await self._settle_once(scope, ended)
+                await self._settle_or_post_late(ended)
             except DatabaseDown:
                 if pause is None:
                     log.error("turn %s could not be settled; its hold will expire", ended.admitted.hold.turn_id)
@@ -68,67 +69,51 @@ class Settlement:
             else:
                 return
 
-    async def _settle_once(self, scope: Scope, ended: Ended) -> None:
-        statement, params = self._statement(ended)
-        try:
-            if ended.charge.others or ended.charge.alarms:
-                await self._store.run(scope, partial(self._write_more, ended=ended, statement=statement, params=params))
-            else:
-                await self._store.run_one(scope, statement, **params)
-        except NOTHING_DONE:
-            await self._store.run(scope, partial(self._post_late, ended=ended))
+    async def _settle_or_post_late(self, ended: Ended) -> None:
+        tenant_id = ended.admitted.case.facts.tenant.id
+        if not await self._groups.add(tenant_id, ended):
+            await self._store.run(tenant_scope(tenant_id), partial(self._post_late, ended=ended))
 
-    async def _write_more(self, conn: Any, ended: Ended, statement: Statement, params: dict[str, Any]) -> None:
-        """The same with calls beside the one that answered, or with something that an admin must see."""
-        await self._beside(conn, ended)
-        await statement.last(conn, **params)
+    async def _settle(self, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
+        """For each, whether its hold was still open and is resolved now."""
+        return await self._store.run(tenant_scope(tenant_id), partial(self._write, tenant_id=tenant_id, group=group))
+
+    async def _write(self, conn: Any, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
+        resolved = {row["id"] for row in await sql.SETTLE.rows(conn, tenant=tenant_id, **self._params(group))}
+        outcomes = [ended.admitted.hold.id in resolved for ended in group]
+        for ended, settled in zip(group, outcomes, strict=True):
+            if settled:
+                await self._beside(conn, ended)
+        return outcomes
 
     async def _beside(self, conn: Any, ended: Ended) -> None:
+        """Calls beside the one that answered, and what an admin must see."""
         tenant_id = ended.admitted.case.facts.tenant.id
         for entry in ended.charge.others:
             await append(conn, tenant_id, entry)
         for alarm in ended.charge.alarms:
             await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
 
-    def _statement(self, ended: Ended) -> tuple[Statement, dict[str, Any]]:
-        """The statement that ends this turn, and its parameters."""
-        admitted, charge = ended.admitted, ended.charge
-        answered = ended.reply is not None and admitted.conversation_id is not None
-        told = bool(self._subscribers)
-        lines = admitted.hold.lines
-        return sql.SETTLE[answered, told], dict(
-            tenant=admitted.case.facts.tenant.id,
-            hold=admitted.hold.id,
-            state="settled" if ended.reply is not None else "released",
-            counter_ids=[line.counter.id for line in lines],
-            held=[line.amount for line in lines],
-            used=charges(lines, charge.spent),
-            turn=admitted.hold.turn_id,
-            turn_state="done" if ended.reply is not None else "failed",
-            reply=reply_json(ended.reply) if ended.reply is not None else None,
-            usage=usage_json(charge.usage) if ended.reply is not None else None,
-            error=error_json(ended.error) if ended.error is not None else None,
-            **self._story(ended, answered, told),
-            **charge.main.params(),
-        )
-
-    def _story(self, ended: Ended, answered: bool, told: bool) -> dict[str, Any]:
-        """The parameters of the optional parts."""
-        params: dict[str, Any] = {}
-        if answered and ended.reply is not None:
-            params |= {
-                "message": new_id(),
-                "conversation": ended.admitted.conversation_id,
-                "title": title_of(ended.admitted.ask.parts),
-                "parts": stored_json([part_to_json(part) for part in ended.reply.parts]),
-            }
-        if told:
-            params |= {
-                "outbox_ids": [new_id() for _ in self._subscribers],
-                "subscribers": list(self._subscribers),
-                "event": json.dumps(_event(ended)),
-            }
-        return params
+    def _params(self, group: Sequence[Ended]) -> dict[str, Any]:
+        turns, lines, entries, events = [], [], [], []
+        for ended in group:
+            hold, charge = ended.admitted.hold, ended.charge
+            counter_ids, held = [line.counter.id for line in hold.lines], [line.amount for line in hold.lines]
+            used = charges(hold.lines, charge.spent)
+            turns.append(_turn(ended))
+            lines += lines_of(hold.id, counter_ids, held, used)
+            entries.append(charge.main.row(hold.id, counter_ids, used))
+            if self._subscribers:
+                payload = json.dumps(_event(ended))
+                events += [
+                    {"hold": hold.id, "id": new_id(), "subscriber": name, "payload": payload} for name in self._subscribers
+                ]
+        return {
+            **sql.ENDED.params(turns),
+            **LINES.params(lines),
+            **ENTRIES.params(entries),
+            **sql.EVENTS.params(events),
+        }
 
     async def _post_late(self, conn: Any, ended: Ended) -> None:
         """The sweeper was faster: what was used is posted visibly, and counts against the next admission.
@@ -138,6 +123,8 @@ class Settlement:
         """
         admitted, charge = ended.admitted, ended.charge
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
+        if await sql.HOLD_STATE.value(conn, tenant=tenant_id, hold=hold.id) != "expired":
+            return  # it was we ourselves who resolved it: the database went away after the commit and before its answer
         ids, used = [line.counter.id for line in hold.lines], charges(hold.lines, charge.spent)
         finished = ended.reply is not None and await sql.FINISH_LATE.value(
             conn,
@@ -156,6 +143,27 @@ class Settlement:
             conn, tenant_id, "late_usage", charge.main.model, "A reply arrived after its hold had expired; it was posted late."
         )
         await self._beside(conn, ended)
+
+
+def _turn(ended: Ended) -> dict[str, Any]:
+    """The row of ``ended``."""
+    admitted, charge, reply = ended.admitted, ended.charge, ended.reply
+    answered = reply is not None and admitted.conversation_id is not None
+    return {
+        "hold": admitted.hold.id,
+        "state": "settled" if reply is not None else "released",
+        "turn": admitted.hold.turn_id,
+        "attempt": admitted.hold.attempt,
+        "turn_state": "done" if reply is not None else "failed",
+        "reply": reply_json(reply) if reply is not None else None,
+        "usage": usage_json(charge.usage) if reply is not None else None,
+        "error": error_json(ended.error) if ended.error is not None else None,
+        "model": charge.main.model,
+        "conversation": admitted.conversation_id,
+        "title": title_of(admitted.ask.parts) if answered else None,
+        "message": new_id() if answered else None,
+        "parts": stored_json([part_to_json(part) for part in reply.parts]) if answered and reply is not None else None,
+    }
 
 
 def _event(ended: Ended) -> dict[str, Any]:

@@ -53,6 +53,10 @@ class Standing:
     used: int = 0
     held: int = 0
 
+    def holding(self, amount: int) -> Standing:
+        """The same with ``amount`` more set aside."""
+        return Standing(self.used, self.held + amount)
+
 
 NOTHING = Standing()
 

@@ -9,16 +9,10 @@ from typing import Any, Literal
 from uuid import UUID
 
 from tollhouse.store.ids import new_id
-from tollhouse.store.sql import Statement
+from tollhouse.store.sql import Rows, Statement, array_text
 
 Kind = Literal["turn", "retry", "late", "test", "correction"]
 Certainty = Literal["exact", "estimated", "unknown"]
-
-COLUMNS = (
-    "kind, turn_id, attempt, user_id, agent_id, version_id, plan_version_id, subscription_id, connection_id, channel, backend, "
-    "model, outcome, calls, input_tokens, output_tokens, cached_tokens, reasoning_tokens, certainty, cost, cost_currency, "
-    "price, latency_ms, counter_ids, amounts, detail"
-)
 
 
 @dataclass(slots=True)
@@ -54,18 +48,19 @@ class Entry:
     latency_ms: int = 0
     detail: Mapping[str, Any] = field(default_factory=dict)
 
-    def params(self) -> dict[str, Any]:
-        """The parameters of the statements below, without the counters."""
+    def row(self, entry_id: UUID, counter_ids: Sequence[UUID] = (), amounts: Sequence[int] = ()) -> dict[str, Any]:
+        """The row of :data:`ENTRIES`, with what this entry added to which counters."""
         return {
+            "id": entry_id,
             "kind": self.kind,
-            "entry_turn": self.turn_id,
-            "entry_attempt": self.attempt,
+            "turn_id": self.turn_id,
+            "attempt": self.attempt,
             "user_id": self.user_id,
-            "agent": self.agent_id,
-            "version": self.version_id,
-            "plan_version": self.plan_version_id,
-            "subscription": self.subscription_id,
-            "connection": self.connection_id,
+            "agent_id": self.agent_id,
+            "version_id": self.version_id,
+            "plan_version_id": self.plan_version_id,
+            "subscription_id": self.subscription_id,
+            "connection_id": self.connection_id,
             "channel": self.channel,
             "backend": self.backend,
             "model": self.model,
@@ -77,27 +72,53 @@ class Entry:
             "reasoning_tokens": self.reasoning_tokens,
             "certainty": self.certainty,
             "cost": self.cost,
-            "currency": self.cost_currency,
+            "cost_currency": self.cost_currency,
             "price": json.dumps(self.price) if self.price is not None else None,
-            "latency": self.latency_ms,
+            "latency_ms": self.latency_ms,
+            "counter_ids": array_text(counter_ids),
+            "amounts": array_text(amounts),
             "detail": json.dumps(self.detail) if self.detail else "{}",
         }
 
 
-_VALUES = """
-    :kind::text, :entry_turn::uuid, :entry_attempt::bigint, :user_id::uuid, :agent::uuid, :version::uuid, :plan_version::uuid,
-    :subscription::uuid, :connection::uuid, :channel::text, :backend::text, :model::text, :outcome::text, :calls::bigint,
-    :input_tokens::bigint, :output_tokens::bigint, :cached_tokens::bigint, :reasoning_tokens::bigint, :certainty::text,
-    :cost::bigint, :currency::text, :price::jsonb, :latency::bigint, :counter_ids::uuid[], :used::bigint[], :detail::jsonb"""
+ENTRIES = Rows(
+    "entry",
+    id="uuid",
+    kind="text",
+    turn_id="uuid",
+    attempt="bigint",
+    user_id="uuid",
+    agent_id="uuid",
+    version_id="uuid",
+    plan_version_id="uuid",
+    subscription_id="uuid",
+    connection_id="uuid",
+    channel="text",
+    backend="text",
+    model="text",
+    outcome="text",
+    calls="bigint",
+    input_tokens="bigint",
+    output_tokens="bigint",
+    cached_tokens="bigint",
+    reasoning_tokens="bigint",
+    certainty="text",
+    cost="bigint",
+    cost_currency="text",
+    price="jsonb",
+    latency_ms="bigint",
+    counter_ids="uuid[]",
+    amounts="bigint[]",
+    detail="jsonb",
+)
+_INSERT = f"INSERT INTO entries (tenant_id, {', '.join(ENTRIES.names)}) SELECT :tenant::uuid, entry.* FROM entry"
 
-# The entry of a hold has the hold's id: one hold, one entry, by key.
-ENTRY_CTE = f"""
-    entry AS (
-        INSERT INTO entries (tenant_id, id, {COLUMNS})
-        SELECT :tenant, h.id, {_VALUES} FROM h
-    )"""
+# Of the statement that resolves holds: the entry of a hold has the hold's id, so there is one entry for one hold, by key.
+ENTRY_CTES = f"""
+    {ENTRIES.cte},
+    appended AS ({_INSERT} JOIN h ON h.id = entry.id)"""
 
-APPEND = Statement(f"INSERT INTO entries (tenant_id, id, {COLUMNS}) VALUES (:tenant, :id, {_VALUES})")
+APPEND = Statement(f"WITH {ENTRIES.cte} {_INSERT}")
 
 
 async def append(
@@ -105,5 +126,5 @@ async def append(
 ) -> UUID:
     """Append an entry that belongs to no hold: a retry, a late posting, a correction."""
     entry_id = new_id()
-    await APPEND.rows(conn, tenant=tenant_id, id=entry_id, counter_ids=list(counter_ids), used=list(used), **entry.params())
+    await APPEND.rows(conn, tenant=tenant_id, **ENTRIES.params([entry.row(entry_id, counter_ids, used)]))
     return entry_id

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from tollhouse.store.sql import Statement
+from tollhouse.store.sql import Rows, Statement
 from tollhouse.usage.counters import Line
 
 State = Literal["settled", "released", "expired"]
@@ -39,35 +39,60 @@ ENSURE = Statement(
     """
 )
 
-# A part of the statement that admits a turn; see turns/repository.py for the rest of it.
+HOLD_COLUMNS = {
+    "hold": "uuid",
+    "turn": "uuid",
+    "attempt": "bigint",
+    "user_id": "uuid",
+    "counter_ids": "uuid[]",
+    "amounts": "bigint[]",
+    "facts": "jsonb",
+}
+# Parts of the statement that admits turns; see turns/repository.py for the rest of it. `admitted` has the columns above.
 HOLD_CTES = """
     bumped AS (
         UPDATE counters c SET held = c.held + x.amount
-        FROM unnest(:counter_ids::uuid[], :amounts::bigint[]) AS x(id, amount)
-        WHERE c.tenant_id = :tenant AND c.id = x.id
+        FROM unnest(:bumped_ids::uuid[], :bumped_amounts::bigint[]) AS x(id, amount)
+        WHERE c.tenant_id = :tenant AND c.id = ANY(:bumped_ids::uuid[]) AND c.id = x.id
     ),
     hold AS (
         INSERT INTO holds (tenant_id, id, turn_id, attempt, user_id, runner_id, counter_ids, amounts, facts)
-        VALUES (:tenant, :hold, :turn, :attempt, :user_id, :runner, :counter_ids::uuid[], :amounts::bigint[], :facts::jsonb)
+        SELECT :tenant, a.hold, a.turn, a.attempt, a.user_id, :runner::uuid, a.counter_ids, a.amounts, a.facts FROM admitted a
     )"""
 
-# A part of the statement that ends a turn. `h` is empty when somebody else resolved the hold first: then nothing happens.
-RESOLVE_CTES = """
+# Parts of the statement that ends turns. `ended` has the columns hold and state; `h` lacks those that somebody else resolved
+# first: for them nothing happens. (Asking for the state instead would tempt the planner to the sweeper's index of open holds,
+# which is full of those that were open a moment ago.) Several turns may move one counter, so what they move is added up before.
+LINES = Rows("lines", hold="uuid", counter="uuid", held="bigint", used="bigint")
+RESOLVE_CTES = f"""
+    {LINES.cte},
     h AS (
-        UPDATE holds SET state = :state, resolved_at = app_now()
-        WHERE tenant_id = :tenant AND id = :hold AND state = 'open'
-        RETURNING id
+        UPDATE holds SET state = e.state, resolved_at = app_now() FROM ended e
+        WHERE holds.tenant_id = :tenant AND holds.id = ANY(:ended_hold::uuid[]) AND holds.id = e.hold
+          AND holds.resolved_at IS NULL
+        RETURNING holds.id
+    ),
+    moves AS MATERIALIZED (
+        SELECT l.counter, sum(l.held)::bigint AS held, sum(l.used)::bigint AS used
+        FROM h JOIN lines l ON l.hold = h.id GROUP BY l.counter
     ),
     locked AS MATERIALIZED (
-        SELECT c.id FROM counters c
-        WHERE c.tenant_id = :tenant AND c.id = ANY(:counter_ids::uuid[]) AND EXISTS (SELECT 1 FROM h)
-        ORDER BY c.user_id IS NULL, c.id FOR UPDATE
+        SELECT c.id, m.held, m.used FROM moves m JOIN counters c ON c.id = m.counter
+        WHERE c.tenant_id = :tenant AND c.id = ANY(:lines_counter::uuid[])
+        ORDER BY c.user_id IS NULL, c.id FOR UPDATE OF c
     ),
     moved AS (
-        UPDATE counters c SET held = c.held - x.held, used = c.used + x.used
-        FROM unnest(:counter_ids::uuid[], :held::bigint[], :used::bigint[]) AS x(id, held, used), locked
-        WHERE c.tenant_id = :tenant AND c.id = x.id AND locked.id = x.id
+        UPDATE counters c SET held = c.held - l.held, used = c.used + l.used FROM locked l
+        WHERE c.tenant_id = :tenant AND c.id = ANY(:lines_counter::uuid[]) AND c.id = l.id
     )"""
+
+
+def lines_of(hold_id: UUID, counter_ids: Sequence[UUID], held: Sequence[int], used: Sequence[int]) -> list[dict[str, Any]]:
+    """A hold's rows of :data:`LINES`."""
+    return [
+        {"hold": hold_id, "counter": counter, "held": amount, "used": spent}
+        for counter, amount, spent in zip(counter_ids, held, used, strict=True)
+    ]
 
 
 async def ensure_counters(conn: Any, tenant_id: UUID, lines: Sequence[Line]) -> None:

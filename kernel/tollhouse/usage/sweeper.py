@@ -14,10 +14,10 @@ from uuid import UUID
 from sqlalchemy import text
 
 from tollhouse.store.scope import tenant_scope
-from tollhouse.store.sql import Statement
+from tollhouse.store.sql import Rows, Statement
 from tollhouse.store.store import Store
-from tollhouse.usage.entries import ENTRY_CTE, Entry
-from tollhouse.usage.holds import RESOLVE_CTES
+from tollhouse.usage.entries import ENTRIES, ENTRY_CTES, Entry
+from tollhouse.usage.holds import LINES, RESOLVE_CTES, lines_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ ORPHANS = text(
 )
 GONE_RUNNERS = text("DELETE FROM runners WHERE lease_until < now() - interval '1 day'")
 HOLD = Statement("SELECT * FROM holds WHERE tenant_id = :tenant AND id = :hold AND state = 'open'")
-EXPIRE = Statement(f"WITH {RESOLVE_CTES}, {ENTRY_CTE} SELECT count(*) FROM h")
+ENDED = Rows("ended", hold="uuid", state="text")
+EXPIRE = Statement(f"WITH {ENDED.cte}, {RESOLVE_CTES}, {ENTRY_CTES} SELECT count(*) FROM h")
 INTERRUPT_TURN = Statement(
     """
     UPDATE turns SET state = 'failed', finished_at = app_now(), error = :error::jsonb
@@ -62,16 +63,14 @@ async def expire_hold(conn: Any, tenant_id: UUID, hold_id: UUID) -> int:
     row = await HOLD.row(conn, tenant=tenant_id, hold=hold_id)
     if row is None:
         return 0
-    entry = _unknown_entry(row)
+    counter_ids, amounts = row["counter_ids"], row["amounts"]
+    nothing = [0] * len(amounts)
     count: int = await EXPIRE.value(
         conn,
         tenant=tenant_id,
-        hold=hold_id,
-        state="expired",
-        counter_ids=row["counter_ids"],
-        held=row["amounts"],
-        used=[0] * len(row["amounts"]),
-        **entry.params(),
+        **ENDED.params([{"hold": hold_id, "state": "expired"}]),
+        **LINES.params(lines_of(hold_id, counter_ids, amounts, nothing)),
+        **ENTRIES.params([_unknown_entry(row).row(hold_id, counter_ids, nothing)]),
     )
     if count:
         await INTERRUPT_TURN.rows(

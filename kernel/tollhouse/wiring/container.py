@@ -159,7 +159,7 @@ def build(
     turns = TurnService(
         store,
         policy,
-        Admission(policy, cache, versions, connections, prices, lambda: runner.id),
+        Admission(store, policy, cache, versions, connections, prices, lambda: runner.id),
         Runtime(connections.bound),
         Settlement(store, host.subscribers("turn.finished")),
         MediaLoader(files, (outbound or Outbound()).fetch),

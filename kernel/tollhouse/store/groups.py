@@ -1,0 +1,109 @@
+"""Work that comes together is done together.
+
+Two transactions for each turn would be mostly overhead: messages back and forth, the start and end of statements, a flush of
+the log. So a tenant's turns that are ready while one transaction is under way go into the next one, together. Nothing waits
+for company: whoever comes to an idle tenant goes at once, alone; groups grow by themselves as the load does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from tollhouse.store.errors import DatabaseDown
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST = 32
+"""The largest group. Larger ones win little, and hold their locks for longer."""
+LANES = 4
+"""Transactions of one tenant and kind at once. A second one begins only when a whole group is waiting for the first."""
+
+
+class _Queue(Generic[T, R]):
+    __slots__ = ("lanes", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self.lanes = 0
+
+
+class Groups(Generic[T, R]):
+    """One kind of work, grouped by tenant."""
+
+    def __init__(
+        self,
+        work: Callable[[UUID, Sequence[T]], Awaitable[Sequence[R | Exception]]],
+        *,
+        abandoned: Callable[[R], Awaitable[None]] | None = None,
+    ) -> None:
+        """``work(tenant, items)`` does one transaction and gives, in the order of the items, what each came to: a result, or
+        the error that its own caller gets. What it raises has undone the whole group: then each is tried alone, so that one
+        bad item spoils nothing for the others. ``abandoned`` is told of results whose caller was cancelled meanwhile.
+        """
+        self._work = work
+        self._abandoned = abandoned
+        self._queues: dict[UUID, _Queue[T, R]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, tenant_id: UUID, item: T) -> R:
+        """What ``item`` came to.
+
+        Raises:
+            DatabaseDown: the database cannot be reached, or was lost; and whatever the work says of this item.
+        """
+        queue = self._queues.get(tenant_id)
+        if queue is None:
+            queue = self._queues[tenant_id] = _Queue()
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        queue.waiting.append((item, result))
+        if queue.lanes == 0 or (queue.lanes < LANES and len(queue.waiting) >= MOST):
+            queue.lanes += 1
+            task = asyncio.create_task(self._drain(tenant_id, queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await result
+
+    async def _drain(self, tenant_id: UUID, queue: _Queue[T, R]) -> None:
+        try:
+            while queue.waiting:
+                group = [queue.waiting.popleft() for _ in range(min(MOST, len(queue.waiting)))]
+                group = [(item, result) for item, result in group if not result.done()]
+                if group:
+                    await self._do(tenant_id, group)
+        finally:
+            queue.lanes -= 1
+            if not queue.lanes and not queue.waiting:
+                self._queues.pop(tenant_id, None)
+
+    async def _do(self, tenant_id: UUID, group: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            outcomes = await self._work(tenant_id, [item for item, _ in group])
+        except Exception as error:
+            if len(group) > 1 and error.__class__ is not DatabaseDown:
+                await asyncio.gather(*(self._do(tenant_id, [one]) for one in group))
+                return
+            outcomes = [error if len(group) == 1 else _copy(error) for _ in group]
+        except BaseException:  # this task is being cancelled: the process is ending
+            for _, result in group:
+                result.cancel()
+            raise
+        for (_, result), outcome in zip(group, outcomes, strict=True):
+            if result.cancelled():
+                if self._abandoned is not None and not isinstance(outcome, Exception):
+                    await self._abandoned(outcome)
+            elif isinstance(outcome, Exception):
+                result.set_exception(outcome)
+            else:
+                result.set_result(outcome)
+
+
+def _copy(error: Exception) -> DatabaseDown:
+    """The same for one of several callers: an error that is raised twice would collect the traces of both."""
+    copy = DatabaseDown()
+    copy.__cause__ = error.__cause__
+    return copy
