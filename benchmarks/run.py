@@ -9,7 +9,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import asyncpg
 from tools import Load, free_port, resident_mb, running, upstream, wrk
@@ -50,68 +53,96 @@ async def commits(data: Path) -> int:
         await conn.close()
 
 
-def line(name: str, load: Load, base: Load | None, note: str = "") -> str:
-    """One line of the table."""
-    ratio = f"{load.rps / base.rps:.2f}" if base else "1"
+def line(name: str, loads: Sequence[Load], bases: Sequence[Load] | None, note: str = "") -> str:
+    """One line of the table: medians over the rounds; the ratio is of each round with the BASE of the same round."""
+
+    def middle(field: str) -> float:
+        return median(getattr(load, field) for load in loads)
+
+    ratio = f"{median(load.rps / base.rps for load, base in zip(loads, bases, strict=True)):.2f}" if bases else "1"
+    errors = sum(load.errors for load in loads)
     return (
-        f"| {name} | {load.rps:,.0f} | {ratio} | {load.p50:.1f} | {load.p99:.1f} | {load.cpu_us:,.0f} | {load.rss_mb:.0f} "
-        f"| {load.errors} | {note} |"
+        f"| {name} | {middle('rps'):,.0f} | {ratio} | {middle('p50'):.1f} | {middle('p99'):.1f} | {middle('cpu_us'):,.0f} "
+        f"| {middle('rss_mb'):.0f} | {errors} | {note} |"
     )
 
 
-def measure(folder: Path, seconds: int, users: int) -> list[str]:
+@dataclass(frozen=True)
+class Case:
+    """What is measured: an agent's model at the upstream, and how many connections ask for it."""
+
+    name: str
+    model: str
+    connections: int
+
+
+CASES = (Case("0 ms", "fast", 32), Case("200 ms", "slow", 128))
+
+
+def measure(folder: Path, seconds: int, users: int, rounds: int) -> list[str]:
     """Run everything and give the table's lines."""
-    python = sys.executable
-    data = folder / "data"
-    rows = []
     with upstream(folder) as address:
-        config = folder / "plugins.toml"
-        config.write_text('enabled = ["api", "openai"]\n')
-        port, base_port = free_port(), free_port()
-        env = {
-            "DATA_DIR": str(data),
-            "PORT": str(port),
-            "TOLLHOUSE_CONFIG": str(config),
-            "TOLLHOUSE_RATE_LIMIT_PRINCIPAL": "0",
-            "TOLLHOUSE_RATE_LIMIT_ANONYMOUS": "0",
-            "TOLLHOUSE_LOG_LEVEL": "warning",
-        }
-        keys_file = folder / "keys.json"
-        command = [python, str(HERE / "shop.py"), "--upstream", address, "--users", str(users), "--keys", str(keys_file)]
-        subprocess.run(command, check=True, env={**os.environ, **env})
-        keys = json.loads(keys_file.read_text())
-        fast, slow = script(folder, "fast", keys), script(folder, "slow", keys)
-        serve = [str(Path(python).parent / "tollhouse"), "serve"]
-        with running(serve, f"http://127.0.0.1:{port}/healthz", **env) as ours:
-            idle = resident_mb(ours.pid)
-            url = f"http://127.0.0.1:{port}{PATH}"
-            base_env = {"UPSTREAM": f"{address}/fast", "PORT": str(base_port)}
-            base_url = f"http://127.0.0.1:{base_port}{PATH}"
-            with running([python, str(HERE / "base.py")], f"http://127.0.0.1:{base_port}/", **base_env) as base:
-                wrk(base_url, fast, 32, 3, base.pid)
-                reference = wrk(base_url, fast, 32, seconds, base.pid)
-            wrk(url, fast, 32, 5, ours.pid)
-            before = asyncio.run(commits(data))
-            metered = wrk(url, fast, 32, seconds, ours.pid)
-            each = (asyncio.run(commits(data)) - before) / max(metered.requests, 1)
-            rows += [line("BASE, 0 ms, 32 connections", reference, None)]
-            rows += [line("metered, 0 ms, 32 connections", metered, reference, f"{each:.2f} commits a call")]
-            base_env["UPSTREAM"] = f"{address}/slow"
-            with running([python, str(HERE / "base.py")], f"http://127.0.0.1:{base_port}/", **base_env) as base:
-                reference = wrk(base_url, slow, 128, seconds, base.pid)
-            metered = wrk(url, slow, 128, seconds, ours.pid)
-            rows += [line("BASE, 200 ms, 128 connections", reference, None)]
-            rows += [line("metered, 200 ms, 128 connections", metered, reference, f"{idle:.0f} MB at rest")]
-    return rows
+        port = free_port()
+        env, keys = furnish(folder, address, port, users)
+        with running(
+            [str(Path(sys.executable).parent / "tollhouse"), "serve"], f"http://127.0.0.1:{port}/healthz", **env
+        ) as ours:
+            at_rest = resident_mb(ours.pid)
+            rows = []
+            for case in CASES:
+                rows += compare(
+                    folder, case, f"{address}/{case.model}", f"http://127.0.0.1:{port}{PATH}", ours.pid, keys, seconds, rounds
+                )
+    return [*rows, f"\n{at_rest:.0f} MB at rest"]
+
+
+def furnish(folder: Path, address: str, port: int, users: int) -> tuple[dict[str, str], list[str]]:
+    """A tenant to measure; the server's environment, and the API keys of its users."""
+    config, keys = folder / "plugins.toml", folder / "keys.json"
+    config.write_text('enabled = ["api", "openai"]\n')
+    env = {
+        "DATA_DIR": str(folder / "data"),
+        "PORT": str(port),
+        "TOLLHOUSE_CONFIG": str(config),
+        "TOLLHOUSE_RATE_LIMIT_PRINCIPAL": "0",
+        "TOLLHOUSE_RATE_LIMIT_ANONYMOUS": "0",
+        "TOLLHOUSE_LOG_LEVEL": "warning",
+    }
+    command = [sys.executable, str(HERE / "shop.py"), "--upstream", address, "--users", str(users), "--keys", str(keys)]
+    subprocess.run(command, check=True, env={**os.environ, **env})
+    return env, json.loads(keys.read_text())
+
+
+def compare(
+    folder: Path, case: Case, upstream_url: str, url: str, pid: int, keys: list[str], seconds: int, rounds: int
+) -> list[str]:
+    """BASE and ours in turn, round after round, so that whatever else the machine does meets both."""
+    lua = script(folder, case.model, keys)
+    base_port = free_port()
+    base_url = f"http://127.0.0.1:{base_port}{PATH}"
+    base_env = {"UPSTREAM": upstream_url, "PORT": str(base_port)}
+    bases, metered, commits_before, calls = [], [], 0, 0
+    with running([sys.executable, str(HERE / "base.py")], f"http://127.0.0.1:{base_port}/", **base_env) as base:
+        wrk(base_url, lua, case.connections, 2, base.pid)
+        wrk(url, lua, case.connections, 5, pid)
+        commits_before = asyncio.run(commits(folder / "data"))
+        for _ in range(rounds):
+            bases.append(wrk(base_url, lua, case.connections, seconds, base.pid))
+            metered.append(wrk(url, lua, case.connections, seconds, pid))
+    calls = sum(load.requests for load in metered)
+    each = (asyncio.run(commits(folder / "data")) - commits_before) / max(calls, 1)
+    what = f"{case.name}, {case.connections} connections"
+    return [line(f"BASE, {what}", bases, None), line(f"metered, {what}", metered, bases, f"{each:.2f} commits a call")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=15)
+    parser.add_argument("--seconds", type=int, default=4, help="of each round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--users", type=int, default=100)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tollhouse-bench-") as name:
-        rows = measure(Path(name), options.seconds, options.users)
+        rows = measure(Path(name), options.seconds, options.users, options.rounds)
     print("| server | requests/s | of BASE | p50 ms | p99 ms | CPU us | RSS MB | errors | |")
     print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(rows))
