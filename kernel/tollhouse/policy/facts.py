@@ -1,8 +1,9 @@
 """The facts that decisions rest on, read in one transaction together with the lock on the callers' counters.
 
-This is the single stated exception to "SQL of its owner": three read-only statements over tenants, agents and connections;
-users, credentials and subscriptions; and, last, counters. The running counters are locked in their order, so that the numbers
-stay true until the commit. Several people of one tenant may ask at once: their turns are admitted together.
+This is the single stated exception to "SQL of its owner": one read-only statement over tenants, users, credentials,
+subscriptions, agents and connections. It locks the callers' running counters in their order, so that the numbers and the facts
+are of one moment and stay true until the commit. Several people of one tenant may ask at once: their turns are admitted
+together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tollhouse.billing.plans import PlanLimit
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import Unauthenticated
 from tollhouse.store.ids import parse_id
-from tollhouse.store.sql import Statement
+from tollhouse.store.sql import Rows, Statement
 from tollhouse.usage.counters import Standing
 
 
@@ -77,61 +78,62 @@ class Facts:
     standings: dict[UUID, Standing] = field(default_factory=dict)
 
 
-TENANT = Statement(
-    """
-    SELECT app_now() AS now,
-        t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone,
-        t.next_timezone_from, t.language AS tenant_language, t.currency AS tenant_currency, t.daily_cost_cap,
-        l.ids AS connection_ids, l.revisions AS connection_revisions,
-        a.id AS agent_id, a.slug AS agent_slug, a.name AS agent_name, a.status AS agent_status, v.ids AS version_ids,
-        v.weights AS version_weights
-    FROM tenants t
-    CROSS JOIN LATERAL (SELECT array_agg(n.id) AS ids, array_agg(n.revision) AS revisions FROM connections n
-        WHERE n.tenant_id = t.id AND n.kind = 'llm' AND n.status = 'active') l
-    LEFT JOIN agents a ON a.tenant_id = t.id AND (a.slug = ANY(:agents::text[]) OR a.id = ANY(:agent_ids::uuid[]))
-    LEFT JOIN LATERAL (SELECT array_agg(p.id ORDER BY p.number) AS ids, array_agg(p.weight ORDER BY p.number) AS weights
-        FROM prompt_versions p WHERE p.tenant_id = t.id AND p.agent_id = a.id AND p.status = 'active') v ON true
-    WHERE t.id = :tenant
-    """
+ASKED = Rows("asked", place="bigint", user_id="uuid", kind="text", credential="uuid", agent="text", agent_id="uuid")
+_FACTS = f"""
+WITH {ASKED.cte},
+live AS MATERIALIZED (
+    SELECT id, user_id, used, held FROM counters
+    WHERE tenant_id = :tenant AND user_id = ANY(:asked_user_id::uuid[]) AND window_end > app_now()
+    ORDER BY id {{lock}}
+),
+offered AS MATERIALIZED (
+    SELECT a.id, a.slug, a.name, a.status, v.ids, v.weights
+    FROM agents a
+    CROSS JOIN LATERAL (SELECT array_agg(p.id ORDER BY p.number) AS ids, array_agg(p.weight ORDER BY p.number) AS weights
+        FROM prompt_versions p WHERE p.tenant_id = a.tenant_id AND p.agent_id = a.id AND p.status = 'active') v
+    WHERE a.tenant_id = :tenant AND (a.slug = ANY(:asked_agent::text[]) OR a.id = ANY(:asked_agent_id::uuid[]))
 )
-"""The tenant with each agent that is asked for: a row for each, and one without an agent if none of them exists."""
-
-PEOPLE = Statement(
-    """
-    SELECT x.place, u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
-        u.language AS user_language,
-        CASE x.kind
-            WHEN 'api_key' THEN EXISTS (SELECT 1 FROM api_keys k WHERE k.tenant_id = :tenant AND k.id = x.credential
-                AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > app_now()))
-            WHEN 'session' THEN EXISTS (SELECT 1 FROM sessions k WHERE k.tenant_id = :tenant AND k.id = x.credential
-                AND k.revoked_at IS NULL AND k.expires_at > app_now())
-            ELSE true END AS credential_live,
-        s.id AS subscription_id, s.plan_version_id, s.status AS subscription_status, s.period_start, s.period_end, s.anchor,
-        s.timezone AS subscription_timezone, s.grace_until, s.cancel_at_period_end,
-        (SELECT jsonb_agg(to_jsonb(o)) FROM subscription_overrides o WHERE o.tenant_id = :tenant AND o.subscription_id = s.id)
-            AS overrides
-    FROM unnest(:users::uuid[], :kinds::text[], :credentials::uuid[]) WITH ORDINALITY AS x(user_id, kind, credential, place)
-    JOIN users u ON u.id = x.user_id
-    LEFT JOIN subscriptions s ON s.tenant_id = :tenant AND s.user_id = ANY(:users::uuid[]) AND s.user_id = u.id
-        AND s.status IN ('active', 'past_due', 'canceled')
-    WHERE u.tenant_id = :tenant AND u.id = ANY(:users::uuid[])
-    """
-)
-"""One row for each person that is still there; ``place`` counts from 1."""
-
-_COUNTERS = """
-    SELECT id, used, held FROM counters
-    WHERE tenant_id = :tenant AND (user_id = ANY(:users::uuid[]) {own}) AND window_end > app_now()
-    ORDER BY user_id IS NULL, id {lock}
+SELECT x.place, app_now() AS now,
+    t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone, t.next_timezone_from,
+    t.language AS tenant_language, t.currency AS tenant_currency, t.daily_cost_cap,
+    u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
+    u.language AS user_language,
+    CASE x.kind
+        WHEN 'api_key' THEN EXISTS (SELECT 1 FROM api_keys k WHERE k.tenant_id = :tenant AND k.id = x.credential
+            AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > app_now()))
+        WHEN 'session' THEN EXISTS (SELECT 1 FROM sessions k WHERE k.tenant_id = :tenant AND k.id = x.credential
+            AND k.revoked_at IS NULL AND k.expires_at > app_now())
+        ELSE true END AS credential_live,
+    a.id AS agent_id, a.slug AS agent_slug, a.name AS agent_name, a.status AS agent_status, a.ids AS version_ids,
+    a.weights AS version_weights,
+    s.id AS subscription_id, s.plan_version_id, s.status AS subscription_status, s.period_start, s.period_end, s.anchor,
+    s.timezone AS subscription_timezone, s.grace_until, s.cancel_at_period_end,
+    (SELECT jsonb_agg(to_jsonb(o)) FROM subscription_overrides o WHERE o.tenant_id = :tenant AND o.subscription_id = s.id)
+        AS overrides,
+    n.ids AS connection_ids, n.revisions AS connection_revisions,
+    c.ids AS counter_ids, c.used AS counter_used, c.held AS counter_held
+FROM asked x
+JOIN tenants t ON t.id = :tenant
+JOIN users u ON u.tenant_id = :tenant AND u.id = ANY(:asked_user_id::uuid[]) AND u.id = x.user_id
+CROSS JOIN (SELECT array_agg(id) AS ids, array_agg(revision) AS revisions FROM connections
+    WHERE tenant_id = :tenant AND kind = 'llm' AND status = 'active') n
+LEFT JOIN LATERAL (SELECT * FROM offered o WHERE o.slug = x.agent OR o.id = x.agent_id ORDER BY o.slug = x.agent DESC LIMIT 1) a
+    ON true
+LEFT JOIN subscriptions s ON s.tenant_id = :tenant AND s.user_id = ANY(:asked_user_id::uuid[]) AND s.user_id = u.id
+    AND s.status IN ('active', 'past_due', 'canceled')
+CROSS JOIN LATERAL (SELECT array_agg(id) AS ids, array_agg(used) AS used, array_agg(held) AS held FROM live
+    WHERE live.user_id = u.id) c
 """
-_OWN = "OR user_id IS NULL"
-COUNTERS = {
-    (locked, capped): Statement(_COUNTERS.format(lock="FOR UPDATE" if locked else "", own=_OWN if capped else ""))
-    for locked in (True, False)
-    for capped in (True, False)
-}
-"""By (locked, with the tenant's own). The tenant's own counter is a row that all its users share: it is locked only where a cap
-makes that necessary."""
+FACTS = {locked: Statement(_FACTS.format(lock="FOR UPDATE" if locked else "")) for locked in (True, False)}
+"""One row for each who asks and is still there. By whether their counters are locked."""
+
+_OWN = """
+    SELECT id, used, held FROM counters
+    WHERE tenant_id = :tenant AND user_id IS NULL AND window_end > app_now() ORDER BY id {lock}
+"""
+OWN = {locked: Statement(_OWN.format(lock="FOR UPDATE" if locked else "")) for locked in (True, False)}
+"""The tenant's own counter is a row that all its users share: it is read only where a cap makes that necessary. It comes after
+the people's own in everybody's order of locking."""
 
 PUBLISHED = Statement(
     """
@@ -160,61 +162,57 @@ async def read_all_facts(
     ``lock``: hold all their counters until the commit. All facts share one dictionary of standings, so that who writes down
     what the first of them sets aside changes what the next one sees.
     """
-    names = {agent for _, agent in asked}
-    rows = await TENANT.rows(
-        conn, tenant=tenant_id, agents=list(names), agent_ids=[key for name in names if (key := parse_id(name)) is not None]
+    rows = await FACTS[lock].rows(
+        conn, tenant=tenant_id, **ASKED.params([_asked(place, *one) for place, one in enumerate(asked)])
     )
-    if not rows:
-        return [None] * len(asked)
-    users = [principal.user_id for principal, _ in asked]
-    capped = rows[0]["daily_cost_cap"] is not None
-    people = await PEOPLE.rows(
-        conn,
-        tenant=tenant_id,
-        users=users,
-        kinds=[principal.credential_kind for principal, _ in asked],
-        credentials=[principal.credential_id for principal, _ in asked],
-    )
-    counters = await COUNTERS[lock, capped].rows(conn, tenant=tenant_id, users=list(set(users)))
-    standings = {row["id"]: Standing(row["used"], row["held"]) for row in counters}
-    shared = _Shared.of(tenant_id, rows, standings)
     found: list[Facts | None] = [None] * len(asked)
-    for row in people:
+    if not rows:
+        return found
+    shared = _Shared(tenant_id, rows[0])
+    if shared.tenant.daily_cost_cap is not None:
+        for row in await OWN[lock].rows(conn, tenant=tenant_id):
+            shared.standings[row["id"]] = Standing(row["used"], row["held"])
+    for row in rows:
         if row["credential_live"]:
-            place = row["place"] - 1
-            principal, agent = asked[place]
-            found[place] = shared.facts(row, principal, agent)
+            found[row["place"]] = shared.facts(row, asked[row["place"]][0])
     return found
 
 
-@dataclass(frozen=True, slots=True)
+def _asked(place: int, principal: Principal, agent: str) -> dict[str, Any]:
+    return {
+        "place": place,
+        "user_id": principal.user_id,
+        "kind": principal.credential_kind,
+        "credential": principal.credential_id,
+        "agent": agent,
+        "agent_id": parse_id(agent),
+    }
+
+
 class _Shared:
-    """What is the same for everybody who asks at one moment."""
+    """What is the same for everybody who asks at one moment, read off the first row."""
 
-    now: datetime
-    tenant: TenantFacts
-    agents: Mapping[str | UUID | None, AgentFacts]
-    connections: Mapping[UUID, int]
-    standings: dict[UUID, Standing]
+    def __init__(self, tenant_id: UUID, row: Any) -> None:
+        self.now: datetime = row["now"]
+        self.tenant = _tenant(tenant_id, row)
+        self.connections = dict(zip(row["connection_ids"] or (), row["connection_revisions"] or (), strict=True))
+        self.standings: dict[UUID, Standing] = {}
+        self._agents: dict[UUID | None, AgentFacts | None] = {}
 
-    @classmethod
-    def of(cls, tenant_id: UUID, rows: Sequence[Any], standings: dict[UUID, Standing]) -> _Shared:
-        row = rows[0]
-        found = [agent for agent in map(_agent, rows) if agent is not None]
-        agents: dict[str | UUID | None, AgentFacts] = {agent.id: agent for agent in found}
-        agents |= {agent.slug: agent for agent in found}
-        connections = dict(zip(row["connection_ids"] or (), row["connection_revisions"] or (), strict=True))
-        return cls(row["now"], _tenant(tenant_id, row), agents, connections, standings)
-
-    def facts(self, row: Any, principal: Principal, agent: str) -> Facts:
+    def facts(self, row: Any, principal: Principal) -> Facts:
         """The facts of one person; ``row`` is theirs."""
+        agent_id = row["agent_id"]
+        if agent_id not in self._agents:
+            self._agents[agent_id] = _agent(row)
+        for key, used, held in zip(row["counter_ids"] or (), row["counter_used"] or (), row["counter_held"] or (), strict=True):
+            self.standings[key] = Standing(used, held)
         return Facts(
             now=self.now,
             tenant=self.tenant,
             user=UserFacts(
                 principal.user_id, row["user_status"], row["verified"], row["role"], row["user_name"], row["user_language"]
             ),
-            agent=self.agents.get(agent) or self.agents.get(parse_id(agent)),
+            agent=self._agents[agent_id],
             subscription=_subscription(row, principal),
             overrides=tuple(_override(raw) for raw in json.loads(row["overrides"])) if row["overrides"] else (),
             connections=self.connections,

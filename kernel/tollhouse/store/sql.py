@@ -45,10 +45,9 @@ class Statement:
 class Rows:
     """A table that travels as parameters: ``cte`` is what to put after WITH, :meth:`params` what fills it.
 
-    There is one array for each column, ``:name_column``. A statement that joins them to a table says ``id = ANY(:name_column)``
-    as well: that is a condition on the table alone, which the planner turns into an index look-up, whatever it believes of sizes.
-    A column that is itself an array, or JSON, travels as text: arrays of arrays would have
-    to be of one length.
+    There is one array for each column, ``:name_column``. A statement that joins them to a table also says ``id =
+    ANY(:name_column)``: a condition on the table alone, which the planner turns into an index look-up whatever it believes of
+    sizes. A column that is itself an array, or JSON, travels as text: arrays of arrays would have to be of one length.
     """
 
     def __init__(self, name: str, **columns: str) -> None:
