@@ -137,8 +137,8 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=4, help="of each round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=10, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--users", type=int, default=100)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tollhouse-bench-") as name:
