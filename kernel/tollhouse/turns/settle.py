@@ -23,6 +23,7 @@ from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admitted
 from tollhouse.turns.charge import Charge
+from tollhouse.turns.errors import TurnInterrupted
 from tollhouse.turns.result import error_json, reply_json, stored_json, usage_json
 from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.entries import ENTRIES, append
@@ -125,6 +126,8 @@ class Settlement:
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
         if await sql.HOLD_STATE.value(conn, tenant=tenant_id, hold=hold.id) != "expired":
             return  # it was we ourselves who resolved it: the database went away after the commit and before its answer
+        if isinstance(ended.error, TurnInterrupted):
+            return  # the sweeper has said it already: nobody knows what was used
         ids, used = [line.counter.id for line in hold.lines], charges(hold.lines, charge.spent)
         finished = ended.reply is not None and await sql.FINISH_LATE.value(
             conn,

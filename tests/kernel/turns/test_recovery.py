@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text, update
@@ -13,6 +16,7 @@ from tests.conftest import Cluster
 from tests.world import Shop, World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
 from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.ids import new_id
 from tollhouse.turns.errors import TurnRunning
 from tollhouse.usage.models import alarms, entries, holds, runners
 from tollhouse.usage.sweeper import sweep
@@ -145,6 +149,67 @@ async def test_a_database_that_goes_away_while_settling_loses_nothing(world: Wor
         await admin.close()
     assert (await task).state == "done"
     assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_settlement_whose_answer_was_lost_is_not_posted_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, caller = await _customer(world)
+    settlement = world.container.turns._settlement
+    settle, lost = settlement._settle, []
+
+    async def commit_and_lose_the_answer(tenant_id: UUID, group: Sequence[Any]) -> list[bool]:
+        outcome = await settle(tenant_id, group)
+        if not lost:
+            lost.append(outcome)
+            raise DatabaseDown()
+        return outcome
+
+    monkeypatch.setattr(settlement._groups, "_work", commit_and_lose_the_answer)
+    assert (await world.container.turns.run(caller, say())).state == "done"
+    assert lost == [[True]]
+    async with world.store.transaction(shop.tenant_id) as conn:
+        assert (await conn.execute(select(entries.c.kind))).scalars().all() == ["turn"]
+        assert (await conn.execute(select(alarms.c.code))).scalars().all() == []
+    assert (await _limits(world, caller))["calls"] == (1, 0)
+
+
+async def test_a_turn_that_is_cancelled_gives_back_what_it_held_at_once(world: World) -> None:
+    shop, caller = await _customer(world)
+    task = await _stuck_turn(world, caller, "k")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    async with world.store.transaction(shop.tenant_id) as conn:
+        found = (await conn.execute(select(entries.c.outcome, entries.c.certainty, entries.c.cost))).all()
+    assert [tuple(one) for one in found] == [("interrupted", "unknown", None)]
+    world.model.gate = None
+    assert (await world.container.turns.run(caller, say(external_id="k"))).state == "done", "the same key may try again"
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_in_one_group_some_are_refused_and_the_others_go_on(world: World) -> None:
+    shop, caller = await _customer(world)  # 3 a day, 2 at once
+    other = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    stranger = replace(other, principal=replace(other.user, user_id=new_id()))
+    await world.container.turns.run(caller, say())
+    await world.container.turns.run(other, say())
+    world.model.gate = asyncio.Event()
+    turns = [asyncio.create_task(world.container.turns.run(who, say())) for who in (caller, stranger, caller, caller, other)]
+    async with asyncio.timeout(10):
+        while len(world.model.calls) < 5:  # noqa: ASYNC110 - the model is scripted, it tells nobody
+            await asyncio.sleep(0.005)
+    world.model.gate.set()
+    done = await asyncio.gather(*turns, return_exceptions=True)
+    assert [getattr(one, "state", type(one).__name__) for one in done] == [
+        "done",
+        "Unauthenticated",
+        "done",
+        "AccessDenied",
+        "done",
+    ]
+    assert (await _limits(world, caller))["calls"] == (3, 0)
+    assert (await _limits(world, other))["calls"] == (2, 0)
     assert await verify(world.store, shop.tenant_id) == []
 
 
