@@ -18,10 +18,13 @@ from tollhouse.store.errors import DatabaseDown
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST = 32
-"""The largest group. Larger ones win little, and hold their locks for longer."""
+MOST = 8
+"""The largest group. What is done together is answered together and comes back together: larger groups save little, and turn
+an even load into waves of which each turn waits for the last."""
 LANES = 4
-"""Transactions of one tenant and kind at once. A second one begins only when a whole group is waiting for the first."""
+"""Transactions of one tenant and kind at once."""
+CROWD = 4 * MOST
+"""How many must be waiting before another lane is opened: one is fast enough unless it is held up."""
 
 
 class _Queue(Generic[T, R]):
@@ -61,7 +64,7 @@ class Groups(Generic[T, R]):
             queue = self._queues[tenant_id] = _Queue()
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         queue.waiting.append((item, result))
-        if queue.lanes == 0 or (queue.lanes < LANES and len(queue.waiting) >= MOST):
+        if queue.lanes == 0 or (queue.lanes < LANES and len(queue.waiting) >= CROWD):
             queue.lanes += 1
             task = asyncio.create_task(self._drain(tenant_id, queue))
             self._tasks.add(task)

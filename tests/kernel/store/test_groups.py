@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tollhouse.store.errors import DatabaseDown, LockedTooLong
-from tollhouse.store.groups import LANES, MOST, Groups
+from tollhouse.store.groups import CROWD, LANES, MOST, Groups
 
 TENANT, OTHER = UUID(int=1), UUID(int=2)
 
@@ -75,12 +75,15 @@ async def test_tenants_share_nothing_and_do_not_wait_for_each_other(groups: Grou
     assert await asyncio.gather(*tasks) == [2, 4]
 
 
-async def test_a_full_group_that_waits_opens_another_lane_up_to_a_bound(groups: Groups[int, int], work: Work) -> None:
+async def test_a_crowd_that_waits_opens_another_lane_up_to_a_bound(groups: Groups[int, int], work: Work) -> None:
     await _later(groups, 0)
-    tasks = await _later(groups, *range(1, 10 * MOST))
+    await _later(groups, *range(1, CROWD))
+    assert [len(items) for _, items in work.groups] == [1], "so few wait for the one before them"
+    await _later(groups, *range(CROWD, 3 * CROWD))
     assert [len(items) for _, items in work.groups] == [1] + [MOST] * (LANES - 1)
     work.gate.set()
-    assert await asyncio.gather(*tasks) == [2 * item for item in range(1, 10 * MOST)]
+    await _settled()
+    assert sum(len(items) for _, items in work.groups) == 3 * CROWD
 
 
 async def test_one_refusal_is_its_own_callers(groups: Groups[int, int], work: Work) -> None:
