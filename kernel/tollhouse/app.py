@@ -66,6 +66,7 @@ class Process:
             directory=container.directory,
             ports=container.ports,
             contexts=container.contexts.for_route,
+            rates=container.rates,
             mounts=kernel_mounts(container, self.background),
             plugin_mounts=container.host.mounts,
             readiness={"database": self._database_problem},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import uvicorn
 from tollhouse.app import Process
 from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
+from tollhouse.store.rates import MEMORY
 from tollhouse.store.secrets import open_secrets
 from tollhouse.store.store import Store
 from tollhouse.wiring.bootstrap import bootstrap, is_furnished
@@ -62,10 +62,8 @@ def check_settings(settings: Settings) -> None:
         ConfigError: several processes that would each count rate limits for themselves.
     """
     counted = settings.rate_limit_anonymous or settings.rate_limit_principal or settings.rate_limit_login
-    if settings.workers > 1 and settings.rate_limit_storage == "memory://" and counted:
+    if settings.workers > 1 and settings.rate_limit_storage == MEMORY and counted:
         raise ConfigError("workers > 1 needs TOLLHOUSE_RATE_LIMIT_STORAGE=redis://… (or all rate limits set to 0)")
-    if settings.rate_limit_storage.startswith("redis") and importlib.util.find_spec("coredis") is None:
-        raise ConfigError("rate limits in Redis need the package coredis; add it: make install PLUGIN=coredis")
     if not settings.cookies_work:
         host = urlsplit(settings.base_url).hostname
         log.warning(

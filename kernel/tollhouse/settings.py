@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     rate_limit_anonymous: int = Field(60, ge=0, description="Requests a minute for an address without credential; 0: off.")
     rate_limit_principal: int = Field(1200, ge=0, description="Requests a minute for a signed-in caller; 0: off.")
     rate_limit_login: int = Field(10, ge=0, description="Sign-in tries in 5 minutes for an account, and for an address.")
-    rate_limit_storage: str = Field("memory://", description="Where gateway rate limits count: memory:// or redis://…")
+    rate_limit_storage: str = Field("memory://", description="Where rates are counted: memory://, or redis://host:port")
     body_limit: int = Field(1024 * 1024, ge=1024, description="Bytes of an ordinary request body.")
     large_body_limit: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of a body with content parts.")
     upload_limit: int = Field(20 * 1024 * 1024, ge=1024, description="Bytes of an uploaded file.")

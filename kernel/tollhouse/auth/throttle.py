@@ -9,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
-from limits.storage import storage_from_string
 
 from tollhouse.auth.errors import TooManyTries
 from tollhouse.plugin.errors import Unavailable
 from tollhouse.settings import Settings
+from tollhouse.store.rates import Rates
 
 WINDOW_MINUTES: Final = 5
 
@@ -28,9 +27,9 @@ WINDOW_MINUTES: Final = 5
 class LoginThrottle:
     """Counts tries in ``rate_limit_storage``: in memory, or in Redis for several processes. Keys begin with the tenant."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, rates: Rates) -> None:
         self._amount = settings.rate_limit_login
-        self._storage = cast(Storage, storage_from_string(f"async+{settings.rate_limit_storage}", wrap_exceptions=True))
+        self._storage = rates.storage
         self._limiter = FixedWindowRateLimiter(self._storage)
 
     async def take(self, tenant_id: UUID, account: str, address: str) -> None:

@@ -60,7 +60,7 @@ class Edge:
         self._credentials = Credentials(parts.authenticator, self._cookies)
         self._csrf = CsrfCheck(settings)
         self._tenancy = Tenancy(settings, parts.directory)
-        self._limits = RateLimits(settings, metrics.rate_limit_failed)
+        self._limits = RateLimits(settings, parts.rates, metrics.rate_limit_failed)
         self._fixed = security_headers(settings)
         self._body_limit = settings.body_limit
         self._large_body_limit = settings.large_body_limit

@@ -15,6 +15,7 @@ from tollhouse.plugin.access import Principal
 from tollhouse.plugin.context import PluginContext
 from tollhouse.plugin.mounts import Mount
 from tollhouse.settings import Settings
+from tollhouse.store.rates import Rates
 from tollhouse.tenants.values import Tenant
 
 
@@ -50,6 +51,7 @@ class GatewayParts:
     directory: Directory
     ports: PortFactories
     contexts: RouteContexts
+    rates: Rates = field(default_factory=Rates)
     mounts: Sequence[Mount] = ()
     plugin_mounts: Sequence[Registered[Mount]] = ()
     readiness: Mapping[str, ReadinessCheck] = field(default_factory=dict)

@@ -11,14 +11,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
-from limits.aio.storage import Storage
-from limits.errors import ConfigurationError, StorageError
-from limits.storage import storage_from_string
+from limits.errors import StorageError
 
-from tollhouse.plugin.errors import ConfigError, RateLimited
+from tollhouse.plugin.errors import RateLimited
 from tollhouse.settings import Settings
+from tollhouse.store.rates import Rates
 
 log = logging.getLogger(__name__)
 WINDOW: Final = 60
@@ -43,13 +42,13 @@ class RateLimits:
     """Counts requests. Fails open, and counts that too: a lost Redis must not close the house."""
 
     def __init__(
-        self, settings: Settings, on_failure: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        rates: Rates,
+        on_failure: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        try:
-            storage = storage_from_string(f"async+{settings.rate_limit_storage}", wrap_exceptions=True)
-        except (ConfigurationError, ImportError) as error:
-            raise ConfigError(f"setting rate_limit_storage: {error}") from None
-        self._storage = cast(Storage, storage)
+        self._storage = rates.storage
         self._on_failure = on_failure
         self._clock = clock
         self.anonymous = Policy.of("anonymous", settings.rate_limit_anonymous)
@@ -73,9 +72,9 @@ class RateLimits:
             count = current + before * left / WINDOW
             if count > policy.amount:
                 await self._storage.incr(f"{key}{window}", 2 * WINDOW, amount=-1)
-        except StorageError:
+        except StorageError as error:
             self._on_failure()
-            log.warning("rate limits are not counted: the storage does not answer", exc_info=True)
+            log.warning("rate limits are not counted: the storage does not answer: %s", error)
             return ()
         if count > policy.amount:
             wait = _wait(policy.amount, current - 1, before, left)

@@ -56,6 +56,7 @@ from tollhouse.settings import Settings
 from tollhouse.store import outbox
 from tollhouse.store.blobs import BlobStore
 from tollhouse.store.ids import new_id
+from tollhouse.store.rates import Rates
 from tollhouse.store.secrets import SecretBox
 from tollhouse.store.store import Store
 from tollhouse.tenants.directory import TenantDirectory
@@ -83,6 +84,7 @@ class Container:
     host: Host
     runner: Runner
     http: Http
+    rates: Rates
     blobs: BlobStore
     directory: TenantDirectory
     tenants: TenantService
@@ -116,6 +118,7 @@ class Container:
         """Give back connections, threads and the lease."""
         await self.authenticator.aclose()
         await self.http.close()
+        await self.rates.close()
         self.passwords.close()
         await self.runner.stop()
         await self.store.close()
@@ -136,11 +139,11 @@ def build(
         ConfigError: one line that names the plugin or setting that is wrong.
     """
     host = load_plugins(settings, plugins=plugins)
-    runner, http = Runner(store), Http()
+    runner, http, rates = Runner(store), Http(), Rates(settings.rate_limit_storage)
     port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
     contexts = Contexts(host, store, http, port_factories)
     connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
-    passwords, throttle, authenticator = Passwords(), LoginThrottle(settings), Authenticator(store, settings)
+    passwords, throttle, authenticator = Passwords(), LoginThrottle(settings, rates), Authenticator(store, settings)
     cache = PlanCache(store)
     plans = PlanService(store, cache)
     prices, versions = PriceBook(store, lambda: suggested_prices(host)), VersionCache(store)
@@ -170,6 +173,7 @@ def build(
         host=host,
         runner=runner,
         http=http,
+        rates=rates,
         blobs=blobs,
         directory=TenantDirectory(store),
         tenants=TenantService(store),

@@ -32,6 +32,7 @@ from tollhouse.settings import Settings
 from tollhouse.store.audit import CLI, SYSTEM
 from tollhouse.store.ids import new_id
 from tollhouse.store.models import audit
+from tollhouse.store.rates import Rates
 from tollhouse.store.store import Store
 from tollhouse.tenants.service import TenantService
 from tollhouse.usage.models import alarms
@@ -88,7 +89,7 @@ async def forget_alarms(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -
 @pytest.fixture
 async def world(store: Store) -> AsyncIterator[World]:
     settings = Settings()
-    passwords, throttle, authenticator = Passwords(), LoginThrottle(settings), Authenticator(store, settings)
+    passwords, throttle, authenticator = Passwords(), LoginThrottle(settings, Rates()), Authenticator(store, settings)
     service = UserService(store, passwords, throttle, authenticator)
 
     async def start(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> UUID | None:

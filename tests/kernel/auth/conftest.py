@@ -19,6 +19,7 @@ from tollhouse.auth.users import User, UserService, create_user
 from tollhouse.plugin.ports import SignedIn
 from tollhouse.settings import Settings
 from tollhouse.store.ids import new_id
+from tollhouse.store.rates import Rates
 from tollhouse.store.store import Store
 
 PASSWORD = "a sentence that is hard to guess"
@@ -58,7 +59,7 @@ class Auth:
 
 def make_auth(store: Store, **values: object) -> Auth:
     settings = Settings(**values)  # type: ignore[arg-type]
-    passwords, throttle = Passwords(), LoginThrottle(settings)
+    passwords, throttle = Passwords(), LoginThrottle(settings, Rates())
     authenticator = Authenticator(store, settings)
     return Auth(
         store,

@@ -6,6 +6,7 @@ from limits.errors import StorageError
 from tollhouse.gateway.rate_limits import RateLimits
 from tollhouse.plugin import ConfigError, RateLimited
 from tollhouse.settings import Settings
+from tollhouse.store.rates import Rates
 
 
 class Clock:
@@ -22,7 +23,7 @@ def clock():
 
 @pytest.fixture
 def limits(clock):
-    return RateLimits(Settings(rate_limit_anonymous=6, rate_limit_principal=60), clock=clock)
+    return RateLimits(Settings(rate_limit_anonymous=6, rate_limit_principal=60), Rates(), clock=clock)
 
 
 async def test_so_many_a_minute_and_then_no_more(limits):
@@ -73,7 +74,7 @@ async def test_who_is_too_fast_still_gets_the_rate(limits, clock):
 
 async def test_nobody_is_shut_out_when_the_storage_is_away(clock, monkeypatch):
     failures = []
-    limits = RateLimits(Settings(rate_limit_anonymous=1), lambda: failures.append(1), clock)
+    limits = RateLimits(Settings(rate_limit_anonymous=1), Rates(), lambda: failures.append(1), clock)
 
     async def away(*_, **__):
         raise StorageError(ConnectionError("redis is away"))
@@ -86,7 +87,7 @@ async def test_nobody_is_shut_out_when_the_storage_is_away(clock, monkeypatch):
 
 def test_a_storage_that_cannot_be_used_stops_the_start():
     with pytest.raises(ConfigError, match="rate_limit_storage"):
-        RateLimits(Settings(rate_limit_storage="carrier-pigeon://x"))
+        Rates("carrier-pigeon://x")
 
 
 async def test_the_edge_limits_addresses_and_callers(ask, build):
