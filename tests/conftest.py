@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +19,7 @@ import asyncpg
 import pytest
 
 from tollhouse.store.embedded import EmbeddedServer
+from tollhouse.store.embedded_socket import EmbeddedAddress
 from tollhouse.store.ids import new_id
 from tollhouse.store.roles import provision_embedded
 from tollhouse.store.store import Store
@@ -46,47 +47,46 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:12]
 
 
-async def _prepare(worker: str) -> Cluster:
-    server = EmbeddedServer(Path(tempfile.gettempdir()) / f"tollhouse-tests-{os.getuid()}", settings=UNSAFE_BUT_FAST)
-    address = await server.start()
-    admin = address.dsn("postgres", "postgres")
-    template, name = f"template_{_fingerprint()}", f"test_{worker}_{os.getpid()}"
+async def _as_superuser(dsn: str, work: Callable[[asyncpg.Connection], Awaitable[object]]) -> None:
+    """One worker at a time, whichever run it belongs to."""
     with (Path(tempfile.gettempdir()) / f"tollhouse-tests-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        conn = await asyncpg.connect(admin)
+        conn = await asyncpg.connect(dsn)
         try:
-            if not await conn.fetchval("SELECT true FROM pg_database WHERE datname = $1", template):
-                building = f"{template}_building"
-                await conn.execute(f'DROP DATABASE IF EXISTS "{building}" WITH (FORCE)')
-                await provision_embedded(admin, building)
-                await asyncio.to_thread(database.upgrade, address.dsn("tollhouse", building))
-                await conn.execute(f'ALTER DATABASE "{building}" RENAME TO "{template}"')
-            for row in await conn.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'"):
-                pid = int(row["datname"].rsplit("_", 1)[-1])
-                if not os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC240 - it waits for no disk
-                    await conn.execute(f'DROP DATABASE IF EXISTS "{row["datname"]}" WITH (FORCE)')
-            await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER tollhouse_owner')
-            await conn.execute(f'GRANT CONNECT, CREATE ON DATABASE "{name}" TO tollhouse_owner, tollhouse')
+            await work(conn)
         finally:
             await conn.close()
-    return Cluster(admin, address.dsn("tollhouse", name))
+
+
+async def _prepare(conn: asyncpg.Connection, address: EmbeddedAddress, name: str) -> None:
+    admin, template = address.dsn("postgres", "postgres"), f"template_{_fingerprint()}"
+    if not await conn.fetchval("SELECT true FROM pg_database WHERE datname = $1", template):
+        building = f"{template}_building"
+        await conn.execute(f'DROP DATABASE IF EXISTS "{building}" WITH (FORCE)')
+        await provision_embedded(admin, building)
+        await asyncio.to_thread(database.upgrade, address.dsn("tollhouse", building))
+        await conn.execute(f'ALTER DATABASE "{building}" RENAME TO "{template}"')
+    for row in await conn.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'"):
+        pid = int(row["datname"].rsplit("_", 1)[-1])
+        if not os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC240 - it waits for no disk
+            await conn.execute(f'DROP DATABASE IF EXISTS "{row["datname"]}" WITH (FORCE)')
+    await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER tollhouse_owner')
+    await conn.execute(f'GRANT CONNECT, CREATE ON DATABASE "{name}" TO tollhouse_owner, tollhouse')
 
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """This worker's own database, freshly copied from the migrated template."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    cluster = asyncio.run(_prepare(worker))
-    yield cluster
-    name = cluster.dsn.split("@/", 1)[1].split("?")[0]
-
-    async def drop() -> None:
-        conn = await asyncpg.connect(cluster.superuser_dsn)
-        await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        await conn.close()
-
-    asyncio.run(drop())
+    """This worker's own database, freshly copied from the migrated template; the last worker stops the server."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+    server = EmbeddedServer(Path(tempfile.gettempdir()) / f"tollhouse-tests-{os.getuid()}", settings=UNSAFE_BUT_FAST)
+    with asyncio.Runner() as runner:
+        address = runner.run(server.start())
+        admin = address.dsn("postgres", "postgres")
+        runner.run(_as_superuser(admin, lambda conn: _prepare(conn, address, name)))
+        yield Cluster(admin, address.dsn("tollhouse", name))
+        runner.run(_as_superuser(admin, lambda conn: conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')))
+        runner.run(server.stop_if_unused())
 
 
 @pytest.fixture
