@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,16 @@ from starlette.responses import Response
 from tollhouse.plugin.errors import NotFound
 
 FOLDER: Final = Path(__file__).parent / "static"
-SERVED: Final = {".css", ".js", ".svg", ".png", ".ico", ".woff2", ".webmanifest"}
+SERVED: Final = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/vnd.microsoft.icon",
+    ".woff2": "font/woff2",
+    ".webmanifest": "application/manifest+json",
+}
+"""What is served, and as what: the tables of the machine differ from one to the next."""
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
 
@@ -63,5 +71,4 @@ def made(content: str, media_type: str) -> StaticFile:
 
 def _read(path: Path) -> StaticFile:
     data = path.read_bytes()
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return StaticFile(data, kind, hashlib.sha256(data).hexdigest()[:16])
+    return StaticFile(data, SERVED[path.suffix], hashlib.sha256(data).hexdigest()[:16])

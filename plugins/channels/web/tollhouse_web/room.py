@@ -25,7 +25,7 @@ from tollhouse.plugin import (
     TurnResult,
     Turns,
 )
-from tollhouse_web import markdown, views, words
+from tollhouse_web import views, words
 from tollhouse_web.views import Card
 
 RECENT = 8
@@ -94,7 +94,14 @@ def shown(message_id: str, mine: bool, parts: Sequence[Part], at: datetime | Non
     """A message's parts as the page shows them."""
     text = "\n\n".join(part.text for part in parts if isinstance(part, Text))
     media = tuple(part for part in parts if isinstance(part, Media))
-    return Shown(message_id, mine, text, Markup() if mine else markdown.to_html(text), media, at)
+    return Shown(message_id, mine, text, Markup() if mine else _html(text), media, at)
+
+
+def _html(text: str) -> Markup:
+    # Imported by the first reply that is shown: a process that only serves the API does without the parser's 2 MB.
+    from tollhouse_web import markdown
+
+    return markdown.to_html(text)
 
 
 async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor: str | None = None) -> Room:
