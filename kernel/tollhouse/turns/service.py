@@ -54,13 +54,16 @@ class TurnService:
         runtime: Runtime,
         settlement: Settlement,
         media: MediaLoader,
+        busy: set[UUID],
     ) -> None:
+        """``busy``: the holds that this process works on (``Runner.busy``)."""
         self.store = store
         self.policy = policy
         self._admissions: Groups[Ask, Admitted] = Groups(admission.admit, abandoned=self._give_up)
         self._runtime = runtime
         self._settlement = settlement
         self._media = media
+        self._busy = busy
 
     async def run(self, caller: Caller, request: TurnRequest, source_id: UUID | None = None) -> TurnResult:
         """Run a turn to its end. ``source_id``: the connection it came by, for messengers; else the user.
@@ -74,7 +77,11 @@ class TurnService:
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
             return admitted
-        return await self._run(admitted)
+        self._busy.add(admitted.hold.id)
+        try:
+            return await self._run(admitted)
+        finally:
+            self._busy.discard(admitted.hold.id)
 
     # -- transaction 1 -------------------------------------------------------------------------------------------------
 
@@ -132,7 +139,7 @@ class TurnService:
             log.warning("turn %s failed: %s", admitted.hold.turn_id, "; ".join(call.error for call in calls) or error.detail)
         except TollhouseError as refused:
             error, calls = refused, ()
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled; or a bug of ours, or a full disk: nothing stays held
             await asyncio.shield(self._give_up(admitted))
             raise
         else:
@@ -144,7 +151,7 @@ class TurnService:
         raise error
 
     async def _give_up(self, admitted: Admitted) -> None:
-        """Whoever waited for this turn was cancelled (no client can do that, a plugin's own time limit can): it ends now."""
+        """The turn ends now: whoever waited for it was cancelled (no client can do that, a plugin's own time limit can)."""
         await self._settlement.settle(Ended(admitted, interrupted(admitted), error=TurnInterrupted()))
 
     # -- reading -------------------------------------------------------------------------------------------------------

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import os
 import socket
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, text
 
 from tollhouse.store.errors import DatabaseDown
-from tollhouse.store.ids import new_id
+from tollhouse.store.ids import id_floor, new_id
 from tollhouse.store.store import Store
 from tollhouse.usage.models import runners
+from tollhouse.usage.sweeper import expire_forgotten
 
 log = logging.getLogger(__name__)
 LEASE_SECONDS = 60
@@ -21,10 +23,15 @@ RENEW_SECONDS = 15
 
 
 class Runner:
-    """This process, as the ledger knows it."""
+    """This process, as the ledger knows it. ``busy``: the holds it works on; whoever runs a turn adds and removes its own.
+
+    A hold that names this process and is not among them was forgotten: its admission was committed while the answer was lost
+    with the connection, or its settlement outlasted everybody's patience. Such holds are expired when they are old enough.
+    """
 
     def __init__(self, store: Store, *, lease_seconds: int = LEASE_SECONDS, renew_seconds: float = RENEW_SECONDS) -> None:
         self.id: UUID = new_id()
+        self.busy: set[UUID] = set()
         self._store = store
         self._lease = lease_seconds
         self._renew_seconds = renew_seconds
@@ -58,10 +65,16 @@ class Runner:
                 statement, {"id": self.id, "host": socket.gethostname(), "pid": os.getpid(), "lease": self._lease}
             )
 
+    async def let_go(self, older_than: float = LEASE_SECONDS) -> int:
+        """Expire the forgotten holds that are older than so many seconds; how many."""
+        before = id_floor(datetime.now(UTC) - timedelta(seconds=older_than))  # the same clock made the ids of these holds
+        return await expire_forgotten(self._store, self.id, before, self.busy)
+
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(self._renew_seconds)  # the rhythm of renewal itself, not a wait for anything
             try:
                 await self.renew()
+                await self.let_go()
             except DatabaseDown:
                 log.warning("the lease could not be renewed; trying again in %.0f seconds", self._renew_seconds)

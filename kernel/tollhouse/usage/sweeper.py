@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,13 @@ ORPHANS = text(
     ORDER BY h.id LIMIT :batch
     """
 )
+FORGOTTEN = text(
+    """
+    SELECT tenant_id, id FROM holds
+    WHERE state = 'open' AND runner_id = :runner AND id < :before AND NOT id = ANY(:busy)
+    ORDER BY id LIMIT :batch
+    """
+)
 GONE_RUNNERS = text("DELETE FROM runners WHERE lease_until < now() - interval '1 day'")
 HOLD = Statement("SELECT * FROM holds WHERE tenant_id = :tenant AND id = :hold AND state = 'open'")
 ENDED = Rows("ended", hold="uuid", state="text")
@@ -46,15 +54,31 @@ async def sweep(store: Store, batch: int = 500) -> int:
     async with store.operator() as conn:
         orphans = (await conn.execute(ORPHANS, {"batch": batch})).all()
         await conn.execute(GONE_RUNNERS)
+    expired = await _expire(store, orphans)
+    if expired:
+        log.warning("expired %d holds of processes that are gone", expired)
+    return expired
+
+
+async def expire_forgotten(store: Store, runner_id: UUID, before: UUID, busy: Collection[UUID], batch: int = 500) -> int:
+    """Expire the holds of a living process that are older than ``before`` and that it does not work on; how many."""
+    async with store.operator() as conn:
+        params = {"runner": runner_id, "before": before, "busy": list(busy), "batch": batch}
+        forgotten = (await conn.execute(FORGOTTEN, params)).all()
+    expired = await _expire(store, forgotten)
+    if expired:
+        log.warning("expired %d holds that this process had lost sight of", expired)
+    return expired
+
+
+async def _expire(store: Store, found: Sequence[Any]) -> int:
     expired = 0
-    for tenant_id, hold_id in orphans:
+    for tenant_id, hold_id in found:
 
         async def expire(conn: Any, tenant_id: UUID = tenant_id, hold_id: UUID = hold_id) -> int:
             return await expire_hold(conn, tenant_id, hold_id)
 
         expired += await store.run(tenant_scope(tenant_id), expire)
-    if expired:
-        log.warning("expired %d holds of processes that are gone", expired)
     return expired
 
 

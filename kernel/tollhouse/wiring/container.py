@@ -166,6 +166,7 @@ def build(
         Runtime(connections.bound),
         Settlement(store, host.subscribers("turn.finished")),
         MediaLoader(files, (outbound or Outbound()).fetch),
+        runner.busy,
     )
     container = Container(
         settings=settings,

@@ -173,6 +173,47 @@ async def test_a_settlement_whose_answer_was_lost_is_not_posted_twice(world: Wor
     assert (await _limits(world, caller))["calls"] == (1, 0)
 
 
+async def test_an_admission_whose_answer_was_lost_does_not_stay_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, caller = await _customer(world)
+    groups = world.container.turns._admissions
+    admit = groups._work
+
+    async def commit_and_lose_the_answer(tenant_id: UUID, asks: Sequence[Any]) -> Any:
+        await admit(tenant_id, asks)
+        raise DatabaseDown()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(groups, "_work", commit_and_lose_the_answer)
+        with pytest.raises(DatabaseDown):
+            await world.container.turns.run(caller, say(external_id="k"))
+    task = await _stuck_turn(world, caller)
+    assert await _limits(world, caller) == {"calls": (0, 2), "concurrent": (0, 2)}
+    assert await world.container.runner.let_go() == 0, "it may be on its way"
+    assert await world.container.runner.let_go(older_than=-1) == 1, "what is being worked on stays"
+    assert await _limits(world, caller) == {"calls": (0, 1), "concurrent": (0, 1)}
+    world.model.gate.set()
+    assert (await task).state == "done"
+    assert (await world.container.turns.run(caller, say(external_id="k"))).state == "done", "the same key may try again"
+    assert world.container.runner.busy == set()
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_fault_of_ours_between_admission_and_the_model_holds_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, caller = await _customer(world)
+
+    async def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.container.turns._media, "hydrate", full)
+        with pytest.raises(OSError, match="No space"):
+            await world.container.turns.run(caller, say())
+    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    assert await verify(world.store, shop.tenant_id) == []
+
+
 async def test_a_turn_that_is_cancelled_gives_back_what_it_held_at_once(world: World) -> None:
     shop, caller = await _customer(world)
     task = await _stuck_turn(world, caller, "k")
