@@ -26,6 +26,7 @@ log as an open file. Binaries that the user cannot reach (a virtual environment 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import time
@@ -44,12 +45,14 @@ from tollhouse.store.embedded_socket import PORT, EmbeddedAddress, reachable_add
 __all__ = ["EmbeddedAddress", "EmbeddedError", "EmbeddedServer", "bin_path", "embedded_available"]
 
 SUPERUSER = "postgres"
+WATCH_SECONDS = 2.0
 START_SECONDS = 120.0  # crash recovery counts too
 SETTLE_SECONDS = 15.0
 GRACE_SECONDS = 1.0  # the server notices a moment later that a client has gone
 POLL_SECONDS = 0.02
 POLL_SECONDS_AT_MOST = 0.5
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _OTHER_CLIENTS = """
@@ -102,6 +105,18 @@ class EmbeddedServer:
                 self._release()
                 raise
             return address
+
+    async def watch(self, every: float = WATCH_SECONDS) -> None:
+        """Start the server again whenever it has died (the kernel was out of memory, say), until this is cancelled."""
+        while True:
+            await asyncio.sleep(every)
+            if process.is_locked(self._alive):
+                continue
+            log.error("the embedded PostgreSQL is gone; it is started again")
+            try:
+                await self.start()
+            except EmbeddedError as error:
+                log.error("%s; trying again", error)
 
     async def stop_if_unused(self) -> bool:
         """Stop counting as a user, and stop the server unless somebody else uses it. True when it no longer runs."""

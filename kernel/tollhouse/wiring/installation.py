@@ -43,14 +43,18 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
     problem = embedded_available()
     if problem is not None:
         raise ConfigError(f"{problem}; set DATABASE_URL to a PostgreSQL {MIN_MAJOR} or newer")
-    server = EmbeddedServer(settings.data_dir)
+    server, watch = EmbeddedServer(settings.data_dir), None
     try:
         address = await server.start()
         await provision_embedded(address.dsn("postgres", "postgres"), DATABASE)
+        watch = asyncio.create_task(server.watch(), name="embedded-postgresql")
         yield address.dsn(LOGIN_ROLE, DATABASE)
     except EmbeddedError as error:
         raise ConfigError(str(error)) from None
     finally:
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
         await server.stop_if_unused()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
@@ -206,6 +207,22 @@ async def test_a_killed_postmaster_is_started_again(used: Path, make: Make) -> N
     os.kill(postmaster(server), signal.SIGKILL)
     again = await make().start()
     assert await ask(again, "select n from kept") == 7
+
+
+async def test_a_server_that_dies_under_watch_comes_back_by_itself(used: Path, make: Make) -> None:
+    server = make()
+    address = await server.start()
+    begun = "select pg_postmaster_start_time()::text"
+    before = now = await ask(address, begun)
+    watch = asyncio.create_task(server.watch(every=0.05))
+    os.kill(postmaster(server), signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while now == before:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InternalClientError):
+                now = await ask(address, begun)
+            await asyncio.sleep(0.02)
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
 
 
 async def test_stale_pid_files_are_no_obstacle(used: Path, make: Make) -> None:
