@@ -16,7 +16,7 @@ from tollhouse.auth.fields import clean_text
 from tollhouse.auth.roles import valid_scopes
 from tollhouse.auth.tokens import digest_of, new_token, visible_prefix
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.errors import Conflict, Forbidden, InvalidInput, NotFound
+from tollhouse.plugin.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tollhouse.plugin.ports import KeyInfo
 from tollhouse.store import audit
 from tollhouse.store.audit import Actor
@@ -82,7 +82,9 @@ class KeyService:
             raise Forbidden("An API key cannot make one with more scopes than it has")
         async with self.store.transaction(tenant_id) as conn:
             # The owner's row is locked: keys are counted one after the other.
-            await repository.get_user(conn, tenant_id, principal.user_id, lock=True)
+            owner = await repository.get_user(conn, tenant_id, principal.user_id, lock=True)
+            if owner is None or owner["status"] != "active":  # blocked a moment ago: that ends everything for good
+                raise Unauthenticated()
             if principal.credential_kind == "api_key" and principal.credential_id is not None:
                 maker = await repository.get_key(conn, tenant_id, principal.credential_id)
                 limit = maker["expires_at"] if maker is not None else None

@@ -49,6 +49,9 @@ class Relay:
                 except DatabaseDown:
                     log.warning("the relay cannot reach the database; it tries again")
                     claimed = 0
+                except Exception:
+                    log.exception("the relay could not look for messages; it tries again")
+                    claimed = 0
                 if claimed == 0:
                     await self._rest(stopped)
         finally:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tollhouse.billing.plans import PlanCache, PlanVersion
 from tollhouse.plugin.access import Decision, LimitStatus, Principal
-from tollhouse.plugin.errors import AccessDenied, NotFound
+from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound
 from tollhouse.policy import facts as facts_module
 from tollhouse.policy import reasons
 from tollhouse.policy.facts import AgentFacts, Facts, read_facts
@@ -24,6 +24,7 @@ from tollhouse.policy.words import limit_sentence
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 
+MAX_PROMPT_TOKENS = 1_000_000_000
 SHORT_WINDOWS = ("minute", "hour", "now")
 Upgrade = Callable[[str], str | None]
 WorstPrices = Callable[[Facts], Awaitable[tuple[int, int, bool]]]
@@ -157,7 +158,9 @@ class PolicyEngine:
 
     async def _least(self, case: Case) -> Needs:
         """The least that a turn needs: what is known of its prompt, one token of output, and the price of both."""
-        tokens = max(1, int(case.request.metadata.get("prompt_tokens", 1) or 1))
+        tokens = case.request.metadata.get("prompt_tokens") or 1
+        if not isinstance(tokens, int) or not 0 < tokens <= MAX_PROMPT_TOKENS:
+            raise InvalidInput(f"A whole number from 1 to {MAX_PROMPT_TOKENS:,}.", field="metadata.prompt_tokens")
         if self._prices is None or not _counts_cost(case):
             return Needs(input_tokens=tokens)
         input_price, output_price, priced = await self._prices(case.facts)

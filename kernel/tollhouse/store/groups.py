@@ -8,13 +8,15 @@ for company: whoever comes to an idle tenant goes at once, alone; groups grow by
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from tollhouse.store.errors import DatabaseDown
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -42,7 +44,7 @@ class Groups(Generic[T, R]):
         self,
         work: Callable[[UUID, Sequence[T]], Awaitable[Sequence[R | Exception]]],
         *,
-        abandoned: Callable[[R], Awaitable[None]] | None = None,
+        abandoned: Callable[[R], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """``work(tenant, items)`` does one transaction and gives, in the order of the items, what each came to: a result, or
         the error that its own caller gets. What it raises has undone the whole group: then each is tried alone, so that one
@@ -66,10 +68,27 @@ class Groups(Generic[T, R]):
         queue.waiting.append((item, result))
         if queue.lanes == 0 or (queue.lanes < LANES and len(queue.waiting) >= CROWD):
             queue.lanes += 1
-            task = asyncio.create_task(self._drain(tenant_id, queue))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await result
+            self._start(self._drain(tenant_id, queue))
+        try:
+            return await result
+        except asyncio.CancelledError:
+            if result.done() and not result.cancelled() and result.exception() is None:
+                self._abandon(result.result())  # it was cancelled in the moment in which it was done
+            raise
+
+    def _abandon(self, outcome: R) -> None:
+        if self._abandoned is not None:
+            self._start(self._abandoned(outcome))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("what was done for somebody who is gone could not be given back", exc_info=error)
 
     async def _drain(self, tenant_id: UUID, queue: _Queue[T, R]) -> None:
         try:
@@ -97,8 +116,8 @@ class Groups(Generic[T, R]):
             raise
         for (_, result), outcome in zip(group, outcomes, strict=True):
             if result.cancelled():
-                if self._abandoned is not None and not isinstance(outcome, Exception):
-                    await self._abandoned(outcome)
+                if not isinstance(outcome, Exception):
+                    self._abandon(outcome)
             elif isinstance(outcome, Exception):
                 result.set_exception(outcome)
             else:

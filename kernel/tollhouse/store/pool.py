@@ -22,8 +22,9 @@ class HotPool:
         self._connect = connect
         self._size = size
         self._idle: list[Any] = []
-        self._open = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._places = 0
+        """Connections that are open, are being made, or were promised to somebody who waits."""
+        self._waiting: deque[asyncio.Future[Any]] = deque()
         self._closing = False
 
     async def acquire(self, timeout: float) -> Any:
@@ -32,34 +33,39 @@ class HotPool:
         Raises:
             TimeoutError: none became free within ``timeout`` seconds.
         """
-        while True:
+        if not self._waiting:
             while self._idle:
                 conn = self._idle.pop()
                 if not conn.is_closed():
                     return conn
-                self._open -= 1
-            if self._open < self._size:
+                self._places -= 1
+            if self._places < self._size:
+                self._places += 1
                 return await self._make()
-            await self._wait(timeout)
+        conn = await self._wait(timeout)
+        return await self._make() if conn is None or conn.is_closed() else conn
 
     async def _make(self) -> Any:
-        self._open += 1
+        """A new connection for a place that is counted already."""
         try:
             return await self._connect()
         except BaseException:
-            self._open -= 1
-            self._wake()
+            self._free_place()
             raise
 
-    async def _wait(self, timeout: float) -> None:
+    async def _wait(self, timeout: float) -> Any:
+        """What somebody passes on to us: a connection, or None for a place to make one."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         timer = turn.get_loop().call_later(timeout, _expire, turn)
         try:
-            await turn
+            return await turn
         except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._wake()  # it was given to us, and we are going away: somebody else can have it
+            if turn.done() and not turn.cancelled() and turn.exception() is None:  # given to us, and we are going away
+                if turn.result() is None:
+                    self._free_place()
+                else:
+                    self.release(turn.result())
             raise
         finally:
             timer.cancel()
@@ -69,23 +75,28 @@ class HotPool:
         if self._closing or conn.is_closed() or conn.is_in_transaction():
             if not conn.is_closed():
                 conn.terminate()
-            self._open -= 1
-        else:
+            self._free_place()
+        elif not self._pass_on(conn):
             self._idle.append(conn)
-        self._wake()
 
-    def _wake(self) -> None:
+    def _free_place(self) -> None:
+        if not self._pass_on(None):
+            self._places -= 1
+
+    def _pass_on(self, conn: Any) -> bool:
+        """Hand it to whoever has waited longest: nobody who comes now can take it first."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(None)
-                return
+                turn.set_result(conn)
+                return True
+        return False
 
     async def close(self) -> None:
         """Close what is idle now, and the rest as it comes back."""
         self._closing = True
         idle, self._idle = self._idle, []
-        self._open -= len(idle)
+        self._places -= len(idle)
         for conn in idle:
             await conn.close(timeout=5)
 

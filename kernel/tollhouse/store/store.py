@@ -18,6 +18,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tollhouse.store.connection import ScopedConnection
@@ -41,7 +42,8 @@ LOST = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,  # no room: connections, memory, disk
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
@@ -73,6 +75,7 @@ class Store:
             max_overflow=0,
             pool_timeout=15,
             pool_pre_ping=False,
+            hide_parameters=True,  # an error's text ends in logs, and parameters are people's data
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._hot = HotPool(self._connect_hot, hot_pool_size)
@@ -120,10 +123,10 @@ class Store:
                         yield conn
                 finally:
                     driver.scope_sql = None
-        except (OperationalError, InterfaceError, TimeoutError, OSError) as error:
+        except (OperationalError, InterfaceError, PoolTimeout, TimeoutError, OSError) as error:
             raise DatabaseDown() from error
         except DBAPIError as error:
-            if error.connection_invalidated or isinstance(error.orig.__cause__ if error.orig else None, LOST):
+            if error.connection_invalidated or isinstance(error.orig.__cause__ if error.orig else None, (*LOST, *REPEATABLE)):
                 raise DatabaseDown() from error
             raise
 

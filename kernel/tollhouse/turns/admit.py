@@ -138,7 +138,12 @@ class Admission:
         asked = [(ask.caller.user, ask.request.agent) for ask in asks]
         all_facts = await read_all_facts(conn, tenant_id, asked, lock=True)
         talks = await self._conversations(conn, tenant_id, asks)
-        decided = [await self._decide(ask, facts, talk) for ask, facts, talk in zip(asks, all_facts, talks, strict=True)]
+        decided: list[Admitted | Fit | Exception] = []
+        named: set[UUID] = set()
+        for ask, facts, talk in zip(asks, all_facts, talks, strict=True):
+            # Of several that try the same turn again, one may: the rest find it running.
+            decided.append(TakenOver() if ask.turn_id in named else await self._decide(ask, facts, talk))
+            named.add(ask.turn_id)
         missing = {line.counter.id: line for one in decided if isinstance(one, Fit) for line in one.lines}
         if missing:
             await ensure_counters(conn, tenant_id, list(missing.values()))

@@ -12,6 +12,7 @@ from typing import Any
 
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.runtime.call import CallRecord
+from tollhouse.store.events import clean
 from tollhouse.turns.admit import Admitted
 from tollhouse.usage.entries import Certainty, Entry, Kind
 from tollhouse.usage.prices import Price, cost_nano
@@ -74,7 +75,7 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     main.outcome, main.calls = outcome, 1 if answered else 0
     for entry in entries:
         entry.kind = _other_kind(admitted)
-    return Charge(main, tuple(entries), spent, usage, last.reported_model or last.model, tuple(alarms))
+    return Charge(main, tuple(entries), spent, usage, clean(last.reported_model or last.model), tuple(alarms))
 
 
 def interrupted(admitted: Admitted) -> Charge:
@@ -186,7 +187,7 @@ def _cost(price: Price | None, usage: TokenUsage) -> int | None:
 
 def _detail(call: CallRecord) -> dict[str, Any]:
     facts = {"reported_model": call.reported_model, "request_id": call.request_id, "repair": call.repair or None}
-    return {name: value for name, value in facts.items() if value is not None and value != call.model}
+    return {name: clean(value) for name, value in facts.items() if value is not None and value != call.model}
 
 
 def _other_kind(admitted: Admitted) -> Kind:

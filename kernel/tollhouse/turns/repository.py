@@ -139,7 +139,12 @@ SETTLE = Statement(
 )
 """Gives the holds that it resolved; the others had been resolved before, and nothing was done for them."""
 
-HOLD_STATE = Statement("SELECT state FROM holds WHERE tenant_id = :tenant AND id = :hold")
+HOLD_STATE = Statement(
+    """
+    SELECT state, EXISTS (SELECT 1 FROM entries WHERE tenant_id = :tenant AND id = :late) AS posted
+    FROM holds WHERE tenant_id = :tenant AND id = :hold
+    """
+)
 
 # -- Late: the hold was expired while the model was still answering --------------------------------------------------------
 

@@ -56,7 +56,7 @@ class TurnService:
         media: MediaLoader,
         busy: set[UUID],
     ) -> None:
-        """``busy``: the holds that this process works on (``Runner.busy``)."""
+        """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again."""
         self.store = store
         self.policy = policy
         self._admissions: Groups[Ask, Admitted] = Groups(admission.admit, abandoned=self._give_up)
@@ -77,11 +77,7 @@ class TurnService:
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
             return admitted
-        self._busy.add(admitted.hold.id)
-        try:
-            return await self._run(admitted)
-        finally:
-            self._busy.discard(admitted.hold.id)
+        return await self._run(admitted)
 
     # -- transaction 1 -------------------------------------------------------------------------------------------------
 
@@ -127,6 +123,19 @@ class TurnService:
     # -- the model, and transaction 2 ----------------------------------------------------------------------------------
 
     async def _run(self, admitted: Admitted) -> TurnResult:
+        self._busy.add(admitted.hold.id)
+        try:
+            ended = await self._end(admitted)
+        except BaseException:  # cancelled; or a bug of ours, or a full disk: nothing stays held
+            await asyncio.shield(self._give_up(admitted))
+            raise
+        await self._settlement.settle(ended)
+        if ended.error is not None:
+            raise ended.error
+        return _result(admitted, "done", reply=ended.reply, usage=ended.charge.usage, model=ended.charge.model)
+
+    async def _end(self, admitted: Admitted) -> Ended:
+        """Run the model, and work out what it comes to."""
         error: TollhouseError
         ask, who = admitted.ask, admitted.ask.caller.user
         try:
@@ -139,16 +148,9 @@ class TurnService:
             log.warning("turn %s failed: %s", admitted.hold.turn_id, "; ".join(call.error for call in calls) or error.detail)
         except TollhouseError as refused:
             error, calls = refused, ()
-        except BaseException:  # cancelled; or a bug of ours, or a full disk: nothing stays held
-            await asyncio.shield(self._give_up(admitted))
-            raise
         else:
-            charge = charge_for(admitted, outcome.calls, "ok")
-            await self._settlement.settle(Ended(admitted, charge, reply=outcome.reply))
-            return _result(admitted, "done", reply=outcome.reply, usage=charge.usage, model=charge.model)
-        charge = charge_for(admitted, calls, error.http_code)
-        await self._settlement.settle(Ended(admitted, charge, error=error))
-        raise error
+            return Ended(admitted, charge_for(admitted, outcome.calls, "ok"), reply=outcome.reply)
+        return Ended(admitted, charge_for(admitted, calls, error.http_code), error=error)
 
     async def _give_up(self, admitted: Admitted) -> None:
         """The turn ends now: whoever waited for it was cancelled (no client can do that, a plugin's own time limit can)."""

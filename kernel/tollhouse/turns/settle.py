@@ -22,7 +22,7 @@ from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admitted
-from tollhouse.turns.charge import Charge
+from tollhouse.turns.charge import Charge, interrupted
 from tollhouse.turns.errors import TurnInterrupted
 from tollhouse.turns.result import error_json, reply_json, stored_json, usage_json
 from tollhouse.usage.alarms import raise_alarm
@@ -30,8 +30,10 @@ from tollhouse.usage.entries import ENTRIES, append
 from tollhouse.usage.holds import LINES, charges, lines_of
 
 log = logging.getLogger(__name__)
-PATIENCE = (0.1, 0.3, 1, 2, 4, 8, 15)
-"""Seconds between tries to settle while the database is away; after them the lease's sweeper settles as unknown."""
+PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
+"""Seconds between tries to settle while the database is away; the last one again and again."""
+PATIENCE = 30.0
+"""Seconds that a caller waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +49,53 @@ class Ended:
 class Settlement:
     """Ends turns. Idempotent: a hold is resolved once, whoever tries and how often."""
 
-    def __init__(self, store: Store, subscribers: Sequence[str]) -> None:
-        """``subscribers``: the plugins that want to hear of finished turns."""
+    def __init__(self, store: Store, subscribers: Sequence[str], busy: set[UUID]) -> None:
+        """``subscribers``: the plugins that want to hear of finished turns. ``busy``: the holds that this process works on."""
         self._store = store
         self._subscribers = tuple(subscribers)
+        self._busy = busy
         self._groups: Groups[Ended, bool] = Groups(self._settle)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def settle(self, ended: Ended) -> None:
-        """Write what the turn came to, patiently while the database is away.
+        """Write what the turn came to. It will be written even if the caller is cancelled, or the database is away for longer
+        than anybody waits.
 
         Raises:
-            DatabaseDown: it stayed away.
+            DatabaseDown: it is still away; the settlement goes on for as long as this process lives.
         """
-        for pause in (*PATIENCE, None):
+        task = asyncio.create_task(self._until_settled(ended))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._settled, ended.admitted.hold.id))
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        if not done:
+            raise DatabaseDown()
+        task.result()
+
+    def _settled(self, hold_id: UUID, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._busy.discard(hold_id)
+        if not task.cancelled():
+            task.exception()  # logged where it happened, and raised for whoever still waits
+
+    async def _until_settled(self, ended: Ended) -> None:
+        tries = 0
+        while True:
             try:
-                await self._settle_or_post_late(ended)
+                return await self._settle_or_post_late(ended)
             except DatabaseDown:
-                if pause is None:
-                    log.error("turn %s could not be settled; its hold will expire", ended.admitted.hold.turn_id)
+                if tries == len(PAUSES):
+                    log.error("turn %s is not settled yet: the database stays away", ended.admitted.hold.turn_id)
+                await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+                tries += 1
+            except Exception:
+                # What cannot be written now never can. Nothing stays held, and the ledger says that it does not know.
+                log.exception("turn %s cannot be settled as it ended", ended.admitted.hold.turn_id)
+                if isinstance(ended.error, TurnInterrupted):
                     raise
-                await asyncio.sleep(pause)
-            else:
-                return
+                unknown = interrupted(ended.admitted)
+                await self._until_settled(replace(ended, charge=unknown, reply=None, error=TurnInterrupted()))
+                raise
 
     async def _settle_or_post_late(self, ended: Ended) -> None:
         tenant_id = ended.admitted.case.facts.tenant.id
@@ -124,8 +151,10 @@ class Settlement:
         """
         admitted, charge = ended.admitted, ended.charge
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
-        if await sql.HOLD_STATE.value(conn, tenant=tenant_id, hold=hold.id) != "expired":
-            return  # it was we ourselves who resolved it: the database went away after the commit and before its answer
+        late_id = UUID(int=hold.id.int ^ 1)
+        found = await sql.HOLD_STATE.row(conn, tenant=tenant_id, hold=hold.id, late=late_id)
+        if found["state"] != "expired" or found["posted"]:
+            return  # it was we ourselves who wrote it: the database went away after the commit and before its answer
         if isinstance(ended.error, TurnInterrupted):
             return  # the sweeper has said it already: nobody knows what was used
         ids, used = [line.counter.id for line in hold.lines], charges(hold.lines, charge.spent)
@@ -141,7 +170,7 @@ class Settlement:
         )
         if not finished:
             ids, used = [], []
-        await append(conn, tenant_id, replace(charge.main, kind="late"), counter_ids=ids, used=used)
+        await append(conn, tenant_id, replace(charge.main, kind="late"), entry_id=late_id, counter_ids=ids, used=used)
         await raise_alarm(
             conn, tenant_id, "late_usage", charge.main.model, "A reply arrived after its hold had expired; it was posted late."
         )

@@ -122,9 +122,15 @@ APPEND = Statement(f"WITH {ENTRIES.cte} {_INSERT}")
 
 
 async def append(
-    conn: Any, tenant_id: UUID, entry: Entry, *, counter_ids: Sequence[UUID] = (), used: Sequence[int] = ()
+    conn: Any,
+    tenant_id: UUID,
+    entry: Entry,
+    *,
+    entry_id: UUID | None = None,
+    counter_ids: Sequence[UUID] = (),
+    used: Sequence[int] = (),
 ) -> UUID:
     """Append an entry that belongs to no hold: a retry, a late posting, a correction."""
-    entry_id = new_id()
+    entry_id = entry_id or new_id()
     await APPEND.rows(conn, tenant=tenant_id, **ENTRIES.params([entry.row(entry_id, counter_ids, used)]))
     return entry_id

@@ -78,3 +78,5 @@ class Runner:
                 await self.let_go()
             except DatabaseDown:
                 log.warning("the lease could not be renewed; trying again in %.0f seconds", self._renew_seconds)
+            except Exception:  # whatever it was: a process that stops renewing loses the holds it works on
+                log.exception("the lease could not be renewed; trying again in %.0f seconds", self._renew_seconds)

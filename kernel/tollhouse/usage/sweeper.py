@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.sql import Rows, Statement
 from tollhouse.store.store import Store
@@ -78,7 +79,12 @@ async def _expire(store: Store, found: Sequence[Any]) -> int:
         async def expire(conn: Any, tenant_id: UUID = tenant_id, hold_id: UUID = hold_id) -> int:
             return await expire_hold(conn, tenant_id, hold_id)
 
-        expired += await store.run(tenant_scope(tenant_id), expire)
+        try:
+            expired += await store.run(tenant_scope(tenant_id), expire)
+        except DatabaseDown:
+            raise
+        except Exception:  # one that cannot be expired keeps nobody else's units
+            log.exception("hold %s of tenant %s cannot be expired", hold_id, tenant_id)
     return expired
 
 

@@ -164,7 +164,7 @@ def build(
         policy,
         Admission(store, policy, cache, versions, connections, prices, lambda: runner.id),
         Runtime(connections.bound),
-        Settlement(store, host.subscribers("turn.finished")),
+        Settlement(store, host.subscribers("turn.finished"), runner.busy),
         MediaLoader(files, (outbound or Outbound()).fetch),
         runner.busy,
     )

@@ -91,9 +91,9 @@ async def upgrade_database(settings: Settings, dsn: str) -> None:
     if settings.database_url is not None:
         await ensure_roles(dsn)
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tollhouse.wiring.migrate", dsn, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "tollhouse.wiring.migrate"), stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    _, errors = await child.communicate()
+    _, errors = await child.communicate(dsn.encode())
     if child.returncode:
         lines = errors.decode(errors="replace").strip().splitlines()
         raise ConfigError(f"the migration failed: {lines[-1] if lines else 'no reason given'}")

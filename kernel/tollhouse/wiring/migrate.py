@@ -1,4 +1,7 @@
-"""``python -m tollhouse.wiring.migrate DSN``: migrate and end; the last line of standard error says why not."""
+"""``python -m tollhouse.wiring.migrate``: migrate and end; the last line of standard error says why not.
+
+The database comes by standard input: it may hold a password, and a command line is seen by everybody on the machine.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from tollhouse.wiring.database import upgrade
 
 
 def main() -> int:
-    """Migrate the database named by the first argument."""
+    """Migrate the database named on standard input."""
     try:
-        upgrade(sys.argv[1])
+        upgrade(sys.stdin.read())
     except Exception as error:
         text = " ".join(str(error).split())[:500]
         sys.stderr.write(f"{type(error).__name__}: {text}\n")
