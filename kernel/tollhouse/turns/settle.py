@@ -151,7 +151,7 @@ class Settlement:
         """
         admitted, charge = ended.admitted, ended.charge
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
-        late_id = UUID(int=hold.id.int ^ 1)
+        late_id = UUID(int=hold.id.int + 1)  # known beforehand, so that it is posted once
         found = await sql.HOLD_STATE.row(conn, tenant=tenant_id, hold=hold.id, late=late_id)
         if found["state"] != "expired" or found["posted"]:
             return  # it was we ourselves who wrote it: the database went away after the commit and before its answer

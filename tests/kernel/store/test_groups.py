@@ -136,6 +136,33 @@ async def test_what_was_done_for_somebody_who_is_gone_is_given_back(groups: Grou
     assert work.abandoned == [14]
 
 
+async def test_who_is_cancelled_in_the_moment_in_which_it_is_done_gives_it_back(work: Work) -> None:
+    async def done_and_cancelled(tenant_id: UUID, items: Sequence[int]) -> list[int | Exception]:
+        asyncio.get_running_loop().call_soon(gone.cancel)  # runs after the result is set, before its caller wakes up
+        return [2 * item for item in items]
+
+    groups = Groups(done_and_cancelled, abandoned=work.give_up)
+    gone = asyncio.create_task(groups.add(TENANT, 7))
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    await _settled()
+    assert work.abandoned == [14]
+
+
+async def test_giving_back_holds_nobody_up(work: Work) -> None:
+    async def stuck(result: int) -> None:
+        await asyncio.Event().wait()
+
+    groups = Groups(work, abandoned=stuck)
+    await _later(groups, 0)
+    gone, kept = await _later(groups, 1, 2)
+    work.gate.set()
+    await asyncio.sleep(0)
+    gone.cancel()
+    async with asyncio.timeout(5):
+        assert await kept == 4
+
+
 async def test_nothing_is_remembered_of_a_tenant_that_is_calm(groups: Groups[int, int], work: Work) -> None:
     work.gate.set()
     assert await groups.add(TENANT, 1) == 2

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import select, text, update
 
 from tests.conftest import Cluster
 from tests.world import Shop, World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
+from tollhouse.plugin.errors import BackendRejected
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
 from tollhouse.turns.errors import TurnRunning
 from tollhouse.usage.models import alarms, entries, holds, runners
+from tollhouse.usage.runners import Runner
 from tollhouse.usage.sweeper import sweep
 from tollhouse.usage.verify import verify
 
@@ -196,6 +199,119 @@ async def test_an_admission_whose_answer_was_lost_does_not_stay_held(world: Worl
     assert (await world.container.turns.run(caller, say(external_id="k"))).state == "done", "the same key may try again"
     assert world.container.runner.busy == set()
     assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_of_parallel_retries_of_a_failed_turn_one_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = await open_shop(world.store, {"metric": "calls", "amount": 10, "window": "day"})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    def refuse(request: th.CompletionRequest) -> th.Completion:
+        raise BackendRejected(private="no")
+
+    polite, world.model.answer = world.model.answer, refuse
+    with pytest.raises(BackendRejected):
+        await world.container.turns.run(caller, say(external_id="k"))
+    world.model.answer, before = polite, len(world.model.calls)
+    groups, gate = world.container.turns._admissions, asyncio.Event()
+    admit = groups._work
+
+    async def held_up(tenant_id: UUID, asks: Sequence[Any]) -> Any:
+        await gate.wait()
+        return await admit(tenant_id, asks)
+
+    monkeypatch.setattr(groups, "_work", held_up)
+    other = asyncio.create_task(world.container.turns.run(caller, say()))  # while this is admitted, they meet in one group
+    tries = [asyncio.create_task(world.container.turns.run(caller, say(external_id="k"))) for _ in range(4)]
+    async with asyncio.timeout(10):
+        while not groups._queues or len(groups._queues[shop.tenant_id].waiting) < 4:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.005)
+    gate.set()
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    assert {type(one).__name__ for one in outcomes} <= {"TurnResult", "TurnRunning"}
+    await other
+    assert len(world.model.calls) == before + 2
+    assert (await _limits(world, caller))["calls"] == (2, 0)
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_settlement_outlives_its_caller(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, caller = await _customer(world)
+    settlement = world.container.turns._settlement
+    settle, gate, asked = settlement._settle, asyncio.Event(), asyncio.Event()
+
+    async def held_up(tenant_id: UUID, group: Sequence[Any]) -> list[bool]:
+        asked.set()
+        await gate.wait()
+        return await settle(tenant_id, group)
+
+    monkeypatch.setattr(settlement._groups, "_work", held_up)
+    task = asyncio.create_task(world.container.turns.run(caller, say()))
+    async with asyncio.timeout(10):
+        await asked.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*settlement._tasks)
+    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert world.container.runner.busy == set()
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_what_cannot_be_written_is_settled_as_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, caller = await _customer(world)
+    monkeypatch.setattr("tollhouse.turns.settle.reply_json", lambda reply: "no JSON")
+    with pytest.raises(asyncpg.PostgresError):
+        await world.container.turns.run(caller, say())
+    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    async with world.store.transaction(shop.tenant_id) as conn:
+        assert (await conn.execute(select(entries.c.outcome, entries.c.certainty))).all() == [("interrupted", "unknown")]
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_late_usage_whose_answer_was_lost_is_posted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, caller = await _customer(world)
+    task = await _stuck_turn(world, caller)
+    await _die(world)
+    await sweep(world.store)
+    settlement = world.container.turns._settlement
+    post, lost = settlement._post_late, []
+    run = world.store.run
+
+    async def lose_the_answer(scope: Any, work: Any) -> Any:
+        result = await run(scope, work)
+        if getattr(work, "func", None) == post and not lost:
+            lost.append(work)
+            raise DatabaseDown()
+        return result
+
+    monkeypatch.setattr(world.store, "run", lose_the_answer)
+    world.model.gate.set()
+    await task
+    assert lost
+    async with world.store.transaction(shop.tenant_id) as conn:
+        kinds = (await conn.execute(select(entries.c.kind).order_by(entries.c.kind))).scalars().all()
+    assert kinds == ["late", "turn"]
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_the_lease_is_renewed_after_whatever_went_wrong(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(world.store, renew_seconds=0.001)
+    renewed = asyncio.Event()
+    outcomes = iter([RuntimeError("a bug"), DatabaseDown(), None])
+
+    async def renew() -> None:
+        outcome = next(outcomes, None)
+        if outcome is None:
+            renewed.set()
+        else:
+            raise outcome
+
+    await runner.start()
+    monkeypatch.setattr(runner, "renew", renew)
+    async with asyncio.timeout(10):
+        await renewed.wait()
+    await runner.stop()
 
 
 async def test_a_fault_of_ours_between_admission_and_the_model_holds_nothing(
