@@ -85,7 +85,7 @@ def _money(month: Sequence[MarginRow], currency: str) -> list[Figure]:
         costs[row.currency] = costs.get(row.currency, 0) + row.cost
     earned = {code: nano for code, nano in revenue.items() if nano} or {currency: 0}
     spent = {code: nano for code, nano in costs.items() if nano} or {currency: 0}
-    incomplete = "" if all(row.complete for row in month) else "Some models have no price"
+    incomplete = "" if all(row.complete for row in month) else "Some costs are not known"
     figures = [_amounts("Revenue this month", earned), _amounts("Cost this month", spent, incomplete)]
     if len(earned.keys() | spent.keys()) > 1:
         return [*figures, Figure("Margin this month", "–", note="Revenue and cost are in different currencies")]

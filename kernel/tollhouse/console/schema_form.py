@@ -42,10 +42,10 @@ def fields_of(schema: Mapping[str, Any]) -> list[Field]:
 
 
 def fill_config(form: Form, fields: Sequence[Field], config: Mapping[str, Any]) -> Form:
-    """Show a configuration; secrets are none of its values."""
+    """Show a configuration; secrets are none of its values. A switch has no blank: left out, it stands as its default does."""
     for field in fields:
-        if not field.secret and field.name in config:
-            form.fill({field.input: _shown(field, config[field.name])})
+        if not field.secret and (field.name in config or field.kind == "switch"):
+            form.fill({field.input: _shown(field, config.get(field.name, field.default))})
     return form
 
 

@@ -116,7 +116,11 @@ async def choose_weights(desk: Desk) -> Response:
     """How much of the traffic each version is to get."""
     version = await desk.parts.agents.version(desk.tenant.id, desk.id())
     agent = await desk.parts.agents.get(desk.tenant.id, version.agent_id)
-    return await _split(desk, Form.of(**{f"weight.{version.id}": "100"}), version, agent)
+    weights = {version.id: BASIS_POINTS}
+    if version.status == "active":  # it has its part: then this is about all parts
+        versions = await desk.parts.agents.versions(desk.tenant.id, agent.id)
+        weights = {one.id: one.weight for one in versions if one.status == "active"}
+    return await _split(desk, Form.of(**{f"weight.{key}": f"{part / 100:g}" for key, part in weights.items()}), version, agent)
 
 
 @area.post("/versions/{id}/activate")

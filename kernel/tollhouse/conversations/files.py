@@ -115,7 +115,7 @@ class FileService:
     def describe(self, data: bytes, name: str) -> FileRef:
         """What a file with these bytes would be recorded as; the same refusals as :meth:`put`."""
         if len(data) > self.limits.size:
-            raise TooLarge(f"A file has at most {self.limits.size // 1024} KiB.")
+            raise TooLarge(f"A file has at most {self.limits.size / 1024**2:.3g} MB.")
         if not data:
             raise InvalidInput("The file is empty.", field="file")
         sniffed = self._sniff(data)

@@ -63,5 +63,7 @@ async def _show(request: Request, status: int = 200, headers: dict[str, str] | N
         "done": words.DONE.get(request.query_params.get("done", "")),
         "profile_form": Form({"name": profile.name, "language": profile.language or ""}),
         "password_form": Form(),
+        # Whoever came by a one-time link has forgotten it: the kernel does not ask for it then.
+        "asks_current": ctx.principal is None or ctx.principal.auth_provider != "link",
     }
     return site.page(request, "account.html", status, headers, **{**values, **shown})
