@@ -85,13 +85,14 @@ def has_scope(principal: Principal, scope: str) -> bool:
     return principal.scopes is None or scope in principal.scopes
 
 
-def require_scope(principal: Principal, scope: str) -> None:
-    """
+def require_scope(principal: Principal, *scopes: str) -> None:
+    """One of ``scopes`` is enough.
+
     Raises:
         Forbidden: the API key is not meant for this.
     """
-    if not has_scope(principal, scope):
-        raise Forbidden("This API key is not meant for that", scope=scope)
+    if not any(has_scope(principal, scope) for scope in scopes):
+        raise Forbidden("This API key is not meant for that", scope=scopes[0])
 
 
 def valid_scopes(scopes: Iterable[str]) -> frozenset[str]:

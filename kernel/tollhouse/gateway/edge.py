@@ -170,6 +170,7 @@ class Edge:
 
     async def _explain(self, error: Exception, scope: Scope, exchange: Exchange, answer: Answer) -> None:
         """Answer with the error."""
+        exchange.request_id = exchange.request_id or request_id(None)  # it may have failed before it got one
         problem = problem_of(error)
         if problem is None:
             log.error("request %s failed", exchange.request_id, exc_info=error)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tollhouse.plugin.errors import Conflict, InvalidInput, Unavailable
+
+RETRY_AFTER = 2
+"""Seconds: with the same key the answer is then there, or the turn is still running."""
 
 
 class TurnRunning(Conflict):
@@ -10,6 +15,10 @@ class TurnRunning(Conflict):
 
     code = "turn_running"
     title = "This request is already being worked on"
+    retryable = True
+
+    def __init__(self, detail: str | None = None, **extra: Any) -> None:
+        super().__init__(detail, retry_after=RETRY_AFTER, **extra)
 
 
 class OtherBody(InvalidInput):

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from tollhouse.auth.roles import require_scope
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Decision, LimitStatus
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.ports import AgentInfo, PlanInfo, TurnRequest, TurnResult
+from tollhouse.policy import reasons
 from tollhouse.policy.engine import PolicyEngine
 from tollhouse.turns.catalog import AgentCatalog
 from tollhouse.turns.service import TurnService
+
+LIMITED = reasons.LIMIT.code
+"""What one may use, only not now: such agents stay in the list, with this reason."""
 
 
 class TurnsPort:
@@ -25,6 +30,7 @@ class TurnsPort:
         return await self._service.run(self._caller, request)
 
     async def get(self, turn_id: str) -> TurnResult:
+        require_scope(self._caller.user, "turns", "read")
         return await self._service.get(self._caller, turn_id)
 
     async def check(self, agent: str, channel: str | None = None, metadata: Mapping[str, Any] | None = None) -> Decision:
@@ -39,6 +45,7 @@ class UsagePort:
         self._caller = caller
 
     async def limits(self) -> Sequence[LimitStatus]:
+        require_scope(self._caller.user, "read", "turns")
         return await self._policy.limits(self._caller.user)
 
 
@@ -54,7 +61,11 @@ class CatalogPort:
         self._caller = caller
 
     async def agents(self, channel: str | None = None) -> Sequence[AgentInfo]:
-        return [agent for agent in await self._agents.offered(self._caller, channel) if agent.allowed]
+        if self._caller.principal is not None:
+            require_scope(self._caller.principal, "read", "turns")
+        return [
+            agent for agent in await self._agents.offered(self._caller, channel) if agent.allowed or agent.reason == LIMITED
+        ]
 
     async def agent(self, name: str) -> AgentInfo:
         for agent in await self._agents.offered(self._caller):

@@ -31,13 +31,15 @@ CONVERSATIONS = Statement(
         (SELECT jsonb_agg(jsonb_build_array(m.role, m.parts) ORDER BY m.id)
          FROM (SELECT id, role, parts FROM messages
                WHERE tenant_id = :tenant AND conversation_id = c.id AND turn_id IS DISTINCT FROM x.turn
+                 AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.tenant_id = :tenant AND t.id = turn_id AND t.state = 'failed')
                ORDER BY id DESC LIMIT :most) m) AS messages
     FROM unnest(:conversations::uuid[], :users::uuid[], :turns::uuid[]) WITH ORDINALITY AS x(conversation, user_id, turn, place)
     JOIN conversations c ON c.id = x.conversation AND c.user_id = x.user_id
     WHERE c.tenant_id = :tenant AND c.id = ANY(:conversations::uuid[])
     """
 )
-"""One row for each conversation that is its user's; ``place`` counts from 1. Without what this very turn said before."""
+"""One row for each conversation that is its user's; ``place`` counts from 1. Without what this very turn said before, and without
+what was never answered: a message that a model refuses must not spoil all that follow."""
 
 # Taking over is one UPDATE that raises the attempt: of two that try, the second finds another attempt and no row.
 TAKE_OVER = Statement(

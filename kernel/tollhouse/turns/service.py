@@ -201,8 +201,8 @@ async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
 
 
 def _check(request: TurnRequest) -> None:
-    if not request.parts:
-        raise InvalidInput("Say something: the message has no parts.", field="parts")
+    if not any(not isinstance(part, Text) or part.text.strip() for part in request.parts):
+        raise InvalidInput("Say something: the message is empty.", field="parts")
     for place, part in enumerate(request.parts):
         if isinstance(part, Text) and "\0" in part.text:
             raise InvalidInput("The text holds a NUL character, which cannot be stored.", field=f"parts.{place}.text")

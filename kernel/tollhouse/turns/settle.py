@@ -190,7 +190,7 @@ def _turn(ended: Ended) -> dict[str, Any]:
         "reply": reply_json(reply) if reply is not None else None,
         "usage": usage_json(charge.usage) if reply is not None else None,
         "error": error_json(ended.error) if ended.error is not None else None,
-        "model": charge.main.model,
+        "model": charge.model,
         "conversation": admitted.conversation_id,
         "title": title_of(admitted.ask.parts) if answered else None,
         "message": new_id() if answered else None,

@@ -233,6 +233,8 @@ class PriceBook:
         try:
             async with self.store.transaction(tenant_id) as conn:
                 now = await rows.now(conn)
+                if valid_from is not None and valid_from.tzinfo is None:
+                    raise InvalidInput("Say the offset too, as in 2027-01-01T00:00:00Z.", field="valid_from")
                 if valid_from is not None and valid_from < now:
                     raise InvalidInput("A price cannot begin in the past.", field="valid_from")
                 user_id = caller.principal.user_id if caller.principal and not caller.principal.operator else None

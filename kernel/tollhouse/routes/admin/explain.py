@@ -48,6 +48,7 @@ def routes(services: AdminServices) -> APIRouter:
             tenant_id=caller.tenant.id,
             user_id=user.id,
             auth_provider="explain",
+            credential_kind="identity",
             channel=body.channel,
             email=user.email,
             role=user.role,

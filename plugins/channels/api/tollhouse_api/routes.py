@@ -41,10 +41,10 @@ async def chat_completions(request: Request) -> Response:
 
 
 async def list_models(request: Request) -> Response:
-    """``GET /v1/models``: the agents that the caller may use by API."""
+    """``GET /v1/models``: the agents that the caller may use by API, also while a limit is used up."""
     ctx = context_of(request)
     agents = await ctx.port(Catalog).agents("api")
-    data = [answers.model_object(agent, ctx.tenant.slug) for agent in agents if agent.allowed]
+    data = [answers.model_object(agent, ctx.tenant.slug) for agent in agents]
     return _json({"object": "list", "data": data})
 
 
@@ -53,7 +53,7 @@ async def get_model(request: Request) -> Response:
     ctx = context_of(request)
     name = request.path_params["id"]
     for agent in await ctx.port(Catalog).agents("api"):
-        if agent.allowed and name in (agent.slug, agent.id):
+        if name in (agent.slug, agent.id):
             return _json(answers.model_object(agent, ctx.tenant.slug))
     raise ModelNotFound(param="id")
 
