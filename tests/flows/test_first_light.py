@@ -15,7 +15,7 @@ import openai
 import pytest
 import uvicorn
 
-from tests.flows.driver import Answer, Client
+from tests.flows.driver import Answer, Body, Client
 from tests.world import KEY
 from tollhouse.app import Process
 from tollhouse.settings import load_settings
@@ -160,6 +160,47 @@ async def test_a_browser_registers_and_talks_and_a_new_version_answers_the_next_
     assert after["reply"]["parts"][-1]["text"].endswith("Second version.")
     assert after["channel"] == "web"
     assert await verify(first.process.store, (await first.process.container.directory.by_slug("default")).id) == []
+
+
+async def _key(first: Installation, owner: Client, scope: str) -> Client:
+    made = await owner.post("/api/v1/api-keys", {"name": scope, "scopes": [scope]})
+    assert made.status == 201, made.text
+    return Client.program(first.process.app, "default", made.json["key"], "")
+
+
+async def test_a_key_does_only_what_its_scopes_say(first: Installation) -> None:
+    ada = await registered(first, "ada@example.test")
+    reads, talks, writes = [await _key(first, ada, scope) for scope in ("read", "turns", "write")]
+    turn = await say(talks)
+    assert turn.status == 200
+    conversation = f"/api/v1/conversations/{turn.json['conversation_id']}"
+    for path in ("conversations", "subscriptions", "usage", "agents"):
+        assert (await reads.get(f"/api/v1/{path}")).status == 200, path
+    for path in ("conversations", "subscriptions"):
+        assert (await talks.get(f"/api/v1/{path}")).status == 403, path
+    for client in (reads, talks):
+        assert (await client.post("/api/v1/subscriptions", {"plan": "pro"})).status == 403
+        assert (await client.send("PATCH", conversation, Body.json({"title": "Mine"}))).status == 403
+        assert (await client.send("DELETE", conversation)).status == 403
+    assert (await say(reads)).status == 403
+    assert (await writes.send("PATCH", conversation, Body.json({"title": "Mine"}))).status == 200
+    assert (await say(writes)).status == 403
+
+
+async def test_staff_see_why_and_customers_still_see_what_they_have_used_up(first: Installation) -> None:
+    ada = await registered(first, "ada@example.test")
+    for _ in range(DAY):
+        await say(ada)
+    [agent] = (await ada.get("/api/v1/agents")).json["items"]
+    assert (agent["slug"], agent["allowed"], agent["reason"]) == ("guide", False, "limit_reached")
+    assert [one["id"] for one in (await ada.get("/v1/models")).json["data"]] == ["guide"]
+    operator = await claimed(first)
+    user = (await ada.get("/api/v1/me")).json["user_id"]
+    explained = await operator.post("/api/v1/admin/explain", {"user_id": user, "agent": "guide", "channel": "api"})
+    assert (explained.status, explained.json["decision"]["reason"]) == (200, "limit_reached"), explained.text
+    for wrong in ("abc", [1], -1, 1.5):
+        body = {"agent": "guide", "metadata": {"prompt_tokens": wrong}}
+        assert (await ada.post("/api/v1/policy/check", body)).status == 422, wrong
 
 
 async def _turn(client: Client) -> Any:

@@ -48,6 +48,7 @@ SUPERUSER = "postgres"
 WATCH_SECONDS = 2.0
 START_SECONDS = 120.0  # crash recovery counts too
 SETTLE_SECONDS = 15.0
+MOMENT_SECONDS = 0.3  # a program that is being started holds copies of our locks until it begins
 GRACE_SECONDS = 1.0  # the server notices a moment later that a client has gone
 POLL_SECONDS = 0.02
 POLL_SECONDS_AT_MOST = 0.5
@@ -124,7 +125,7 @@ class EmbeddedServer:
             self._release()
             if not self._alive.exists():
                 return True  # never started
-            descriptor = process.try_lock(self._users)
+            descriptor = await _poll(self._sole_user, MOMENT_SECONDS)
             if descriptor is None:
                 return False
             try:
@@ -133,6 +134,9 @@ class EmbeddedServer:
                 os.close(descriptor)
 
     # --- Being a user ---
+
+    async def _sole_user(self) -> int | None:
+        return process.try_lock(self._users)
 
     async def _become_user(self) -> None:
         # The attempt is made without a thread (it cannot block): a cancellation could lose the lock on its way back.

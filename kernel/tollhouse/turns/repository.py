@@ -38,8 +38,8 @@ CONVERSATIONS = Statement(
     WHERE c.tenant_id = :tenant AND c.id = ANY(:conversations::uuid[])
     """
 )
-"""One row for each conversation that is its user's; ``place`` counts from 1. Without what this very turn said before, and without
-what was never answered: a message that a model refuses must not spoil all that follow."""
+"""One row for each conversation that is its user's; ``place`` counts from 1. Without what this very turn said before, and
+without what was never answered: a message that a model refuses must not spoil all that follow."""
 
 # Taking over is one UPDATE that raises the attempt: of two that try, the second finds another attempt and no row.
 TAKE_OVER = Statement(

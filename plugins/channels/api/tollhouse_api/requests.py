@@ -106,6 +106,7 @@ class ChatRequest(BaseModel):
     logprobs: bool | None = None
     audio: Any = None
     modalities: list[str] | None = None
+    channel: Any = None
 
     @property
     def with_usage(self) -> bool:
@@ -129,6 +130,8 @@ def parse(body: bytes) -> ChatRequest:
     for name in ("tools", "functions", "logprobs", "audio"):
         if getattr(request, name):
             raise unsupported(name)
+    if request.channel is not None:
+        raise unsupported("channel", "The channel follows from the credential; nothing can name another one")
     if request.modalities and request.modalities != ["text"]:
         raise unsupported("modalities")
     return request
