@@ -162,6 +162,34 @@ async def test_a_browser_registers_and_talks_and_a_new_version_answers_the_next_
     assert await verify(first.process.store, (await first.process.container.directory.by_slug("default")).id) == []
 
 
+async def test_a_change_of_some_terms_leaves_the_others(first: Installation) -> None:
+    operator = await claimed(first)
+    plans = {one["slug"]: one for one in (await operator.get("/api/v1/admin/plans")).json["items"]}
+    before = plans["pro"]["version"]
+    path = f"/api/v1/admin/plans/{plans['pro']['id']}"
+    changed = await operator.send("PATCH", path, Body.json({"terms": {"price_minor": 2900}}))
+    assert changed.status == 200, changed.text
+    after = changed.json["version"]
+    assert (after["number"], after["price_minor"]) == (before["number"] + 1, 2900)
+    kept = ("currency", "interval", "grace_days", "all_agents", "agents", "channels", "verified_email")
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    assert [one["amount"] for one in after["limits"]] == [one["amount"] for one in before["limits"]]
+
+
+async def test_a_secret_is_sent_only_where_it_was_meant_to_go(first: Installation) -> None:
+    operator = await claimed(first)
+    values = {"base_url": "http://127.0.0.1:9/v1", "api_key": "sk-secret"}
+    body = {"kind": "llm", "plugin": "openai", "name": "Mine", "values": values}
+    made = await operator.post("/api/v1/admin/connections", body)
+    assert made.status == 201, made.text
+    path = f"/api/v1/admin/connections/{made.json['id']}"
+    elsewhere = {"values": {"base_url": "http://127.0.0.1:10/v1"}}
+    refused = await operator.send("PATCH", path, Body.json(elsewhere))
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/values/api_key"), refused.text
+    again = {"values": {**elsewhere["values"], "api_key": "sk-secret"}}
+    assert (await operator.send("PATCH", path, Body.json(again))).status == 200
+
+
 async def _key(first: Installation, owner: Client, scope: str) -> Client:
     made = await owner.post("/api/v1/api-keys", {"name": scope, "scopes": [scope]})
     assert made.status == 201, made.text

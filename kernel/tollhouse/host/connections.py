@@ -181,6 +181,7 @@ class Connections:
             log.warning("the secrets of connection %s do not decrypt and are replaced", row["id"])
             kept = {}  # what cannot be read must be entered again; a field that is required says so
         _, config, secrets = split(found.obj.Config, values, kept)
+        _refuse_redirected(row["config"], config, kept, values)
         return {"config": config, "secrets": self._vault.seal(row["tenant_id"], row["id"], secrets), "health": None}
 
     async def enable(self, actor: Actor, tenant_id: UUID, connection_id: UUID) -> Connection:
@@ -376,3 +377,22 @@ async def _tried(bound: Bound, obj: Connectable) -> Health:
         bound.ctx.log.exception("test of the connection failed")
         return Health(False, f"The plugin failed: {type(error).__name__}")
     return outcome if isinstance(outcome, Health) else Health(False, "The plugin failed: it gave no Health.")
+
+
+def _refuse_redirected(
+    before: Mapping[str, Any], after: Mapping[str, Any], kept: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    """A secret is sent to no other address than the one it was entered for: else whoever may change it could read it there.
+
+    Raises:
+        InvalidInput: an address changed while a secret was left as it is.
+    """
+
+    def addresses(config: Mapping[str, Any]) -> dict[str, str]:
+        return {name: value for name, value in config.items() if isinstance(value, str) and "://" in value}
+
+    if addresses(before) == addresses(after):
+        return
+    for name in sorted(kept):
+        if not values.get(name):
+            raise InvalidInput("Enter it again: the address that it is sent to has changed.", field=f"values.{name}")

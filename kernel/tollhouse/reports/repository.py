@@ -51,9 +51,8 @@ _INSERT = text(
     SELECT e.tenant_id, gen_random_uuid(), d.day, {_E_KEYS}, {_SUMS}
     FROM unnest(CAST(:days AS date[])) AS d(day) JOIN tenants t ON t.id = :tenant_id
     JOIN entries e ON e.tenant_id = t.id AND e.xid < :high
-     AND e.occurred_at >= (d.day::timestamp AT TIME ZONE t.timezone)
-     AND e.occurred_at < ((d.day + 1)::timestamp AT TIME ZONE t.timezone)
-     AND e.id >= id_floor((d.day::timestamp AT TIME ZONE t.timezone) - {_LAG})
+     AND (e.occurred_at AT TIME ZONE t.timezone)::date = d.day
+     AND e.id >= id_floor((d.day::timestamp AT TIME ZONE t.timezone) - interval '1 day' - {_LAG})
     GROUP BY e.tenant_id, d.day, {_E_KEYS}
     """
 )

@@ -45,11 +45,14 @@ async def record(
 ) -> None:
     """Append one entry in the present transaction. ``action`` is ``thing.verb``; ``data`` holds no secret and no content."""
     await conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 7403))"), {"tenant": str(tenant_id)})
-    last = select(audit.c.digest).where(audit.c.tenant_id == tenant_id).order_by(audit.c.id.desc()).limit(1)
-    previous = (await conn.execute(last)).scalar() or GENESIS
+    last = select(audit.c.id, audit.c.digest).where(audit.c.tenant_id == tenant_id).order_by(audit.c.id.desc()).limit(1)
+    before = (await conn.execute(last)).first()
+    entry_id, previous = new_id(), GENESIS
+    if before is not None:  # the order is the chain's, whatever the clocks of two processes say
+        entry_id, previous = max(entry_id, UUID(int=before.id.int + 1)), before.digest
     row = {
         "tenant_id": tenant_id,
-        "id": new_id(),
+        "id": entry_id,
         "actor_id": actor.id,
         "actor_kind": actor.kind,
         "action": action,

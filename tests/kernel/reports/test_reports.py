@@ -174,6 +174,19 @@ async def test_a_day_is_the_tenants_own(store: Store, tenant_id: UUID) -> None:
     assert days == [evening.date() + timedelta(days=1)]
 
 
+async def test_an_hour_at_a_midnight_that_comes_twice_is_in_a_day(store: Store, tenant_id: UUID) -> None:
+    async with store.operator() as conn:
+        await conn.execute(tenants.update().where(tenants.c.id == tenant_id).values(timezone="Atlantic/Azores"))
+    between = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # after the first midnight, before the clock goes back to it
+    store.at(between + timedelta(days=3))
+    await write(store, tenant_id, entry(tenant_id, new_id(), occurred_at=between))
+    await rebuilt(store)
+    async with store.transaction(tenant_id) as conn:
+        days = (await conn.execute(select(usage_daily.c.day).where(usage_daily.c.tenant_id == tenant_id))).scalars().all()
+    store.at(None)
+    assert days == [between.date()]
+
+
 async def test_a_report_joins_daily_sums_with_what_is_not_rolled_up_yet(
     store: Store, tenant_id: UUID, other_tenant_id: UUID
 ) -> None:

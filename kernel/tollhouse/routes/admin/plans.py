@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -45,15 +46,17 @@ class TermsInput(Input):
     verified_email: bool = False
     limits: list[LimitInput] = Field(default_factory=list, max_length=100)
 
-    def terms(self) -> Terms:
-        """As billing takes it."""
-        plain = self.model_dump(exclude={"agents", "channels", "limits"})
-        return Terms(
-            **plain,
-            agents=frozenset(self.agents),
-            channels=None if self.channels is None else frozenset(self.channels),
-            limits=tuple(limit.terms() for limit in self.limits),
-        )
+    def terms(self, before: Terms | None = None) -> Terms:
+        """As billing takes it; what was not sent stays as it was ``before``."""
+        given = {
+            **self.model_dump(exclude={"agents", "channels", "limits"}),
+            "agents": frozenset(self.agents),
+            "channels": None if self.channels is None else frozenset(self.channels),
+            "limits": tuple(limit.terms() for limit in self.limits),
+        }
+        if before is None:
+            return Terms(**given)
+        return replace(before, **{name: value for name, value in given.items() if name in self.model_fields_set})
 
 
 class CreatePlan(Input):
@@ -146,7 +149,9 @@ def routes(services: AdminServices) -> APIRouter:
         """Change it; other terms are a new version."""
         caller = staff(request, "manage")
         plain = body.model_dump(exclude={"terms"}, exclude_unset=True)
-        terms = body.terms.terms() if body.terms else None
+        terms = None
+        if body.terms is not None:
+            terms = body.terms.terms(Terms.of((await plans.get(caller.tenant.id, known_id(plan_id))).version))
         return await plans.update(caller, known_id(plan_id), terms=terms, channels=channels, **plain)
 
     @router.post("/{plan_id}/archive", response_model=PlanView)
