@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 import uvicorn
+from sqlalchemy import text
 
 from tests.flows.driver import Answer, Body, Client
 from tests.world import KEY
@@ -188,6 +189,28 @@ async def test_a_secret_is_sent_only_where_it_was_meant_to_go(first: Installatio
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "#/values/api_key"), refused.text
     again = {"values": {**elsewhere["values"], "api_key": "sk-secret"}}
     assert (await operator.send("PATCH", path, Body.json(again))).status == 200
+
+
+async def test_an_erased_person_leaves_no_words_files_or_plan(first: Installation) -> None:
+    ada = await registered(first, "ada@example.test")
+    turn = await say(ada, "My secret is a pear")
+    uploaded = await ada.send("POST", "/api/v1/uploads", Body.upload(b"A pear, in private.", "pear.txt"))
+    assert uploaded.status == 201, uploaded.text
+    blobs = first.process.settings.data_dir / "blobs"
+    assert [one for one in blobs.rglob("*") if one.is_file()]
+    operator = await claimed(first)
+    user = (await ada.get("/api/v1/me")).json["user_id"]
+    erased = await operator.send("DELETE", f"/api/v1/admin/users/{user}")
+    assert erased.status == 204, erased.text
+    assert not [one for one in blobs.rglob("*") if one.is_file()]
+    tenant = await first.process.container.directory.by_slug("default")
+    async with first.process.store.transaction(tenant.id) as conn:
+        for table in ("files", "messages"):
+            assert (await conn.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0, table
+        kept = (await conn.execute(text("SELECT reply FROM turns WHERE id = :id"), {"id": turn.json["id"]})).scalar_one()
+        assert kept is None
+        plans = await conn.execute(text("SELECT status FROM subscriptions WHERE user_id = :user"), {"user": user})
+        assert plans.scalars().all() == ["ended"]
 
 
 async def _key(first: Installation, owner: Client, scope: str) -> Client:

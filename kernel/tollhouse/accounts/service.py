@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -38,10 +38,14 @@ class Exports(Protocol):
     def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[Any]: ...
 
 
-class Erases(Protocol):
-    """Removes what one package keeps of a user and need not keep, in the transaction of the erasure."""
+Afterwards = Callable[[], Awaitable[None]]
 
-    def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[None]: ...
+
+class Erases(Protocol):
+    """Removes what one package keeps of a user and need not keep, in the transaction of the erasure. What lies outside of the
+    database goes when that is committed: by the callable that is given back, if there is one."""
+
+    def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[Afterwards | None]: ...
 
 
 class AccountService:
@@ -247,10 +251,12 @@ class AccountService:
         async with self.store.transaction(tenant_id) as conn:
             await self._permitted(conn, tenant_id, user_id, by)
             await blank_user(conn, tenant_id, user_id)
-            for erase in self._erases:
-                await erase(conn, tenant_id, user_id)
+            left = [await erase(conn, tenant_id, user_id) for erase in self._erases]
             await audit.record(conn, tenant_id, actor, "user.erased", target=("user", user_id))
         self._authenticator.forget(user_id)
+        for afterwards in left:
+            if afterwards is not None:
+                await afterwards()
 
     async def _permitted(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, by: Principal | None) -> repository.Row:
         row = await repository.get_user(conn, tenant_id, user_id)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, insert, select, text, update
+from sqlalchemy import Select, and_, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.billing.models import orders, plan_versions, plans, subscription_overrides, subscriptions
@@ -93,6 +93,14 @@ async def current_subscription(conn: AsyncConnection, tenant_id: UUID, user_id: 
     statement = _subscriptions(tenant_id).where(subscriptions.c.user_id == user_id, subscriptions.c.status.in_(CURRENT))
     row: Row | None = (await conn.execute(statement)).mappings().one_or_none()
     return row
+
+
+async def end_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
+    """End what a user is subscribed to; an order that waits for payment can be confirmed no more."""
+    own = and_(subscriptions.c.tenant_id == tenant_id, subscriptions.c.user_id == user_id, subscriptions.c.status.in_(CURRENT))
+    await conn.execute(update(subscriptions).where(own).values(status="ended", ended_at=func.app_now()))
+    waiting = and_(orders.c.tenant_id == tenant_id, orders.c.user_id == user_id, orders.c.state == "pending")
+    await conn.execute(update(orders).where(waiting).values(state="canceled"))
 
 
 def list_subscriptions(tenant_id: UUID, user_id: UUID | None = None, status: str | None = None) -> Select[Any]:

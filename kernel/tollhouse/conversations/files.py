@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
@@ -111,6 +111,16 @@ class FileService:
         if file is None:
             raise NotFound()
         return file
+
+    async def erase(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> Callable[[], Awaitable[None]]:
+        """Forget a user's uploads; what is given back removes their bytes, once the caller's transaction is committed."""
+        gone = await files_repository.delete_of_user(conn, tenant_id, user_id)
+
+        async def remove() -> None:
+            for file_id in gone:
+                await self.blobs.delete(blob_key(tenant_id, file_id))
+
+        return remove
 
     def describe(self, data: bytes, name: str) -> FileRef:
         """What a file with these bytes would be recorded as; the same refusals as :meth:`put`."""

@@ -29,6 +29,7 @@ from tollhouse.billing.plan_service import PlanService
 from tollhouse.billing.plans import PlanCache
 from tollhouse.billing.ports import SubscriptionsPort
 from tollhouse.billing.service import SubscriptionService
+from tollhouse.billing.subscription_repository import end_of_user
 from tollhouse.billing.subscriptions import start_default
 from tollhouse.conversations.files import FileLimits, FileService
 from tollhouse.conversations.ports import ConversationsPort, FilesPort
@@ -185,7 +186,12 @@ def build(
         links=OneTimeLinks(store),
         users=users,
         accounts=AccountService(
-            store, users, passwords, authenticator, start_default, erases=(delete_of_user, forget_replies_of_user)
+            store,
+            users,
+            passwords,
+            authenticator,
+            start_default,
+            erases=(delete_of_user, forget_replies_of_user, files.erase, end_of_user),
         ),
         contexts=contexts,
         connections=connections,
