@@ -120,6 +120,8 @@ class Edge:
             raise InvalidInput("The channel follows from the credential; nothing can name another one", field="X-Channel")
         if principal is not None:
             exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
+            if not exchange.tenant.active and _is_customer(principal) and entry.method in UNSAFE and entry.path != SIGN_OUT:
+                raise TenantSuspended()
         elif not entry.public:
             raise Unauthenticated()
         elif not exchange.tenant.active and not entry.infra:
@@ -194,6 +196,13 @@ class Edge:
         if scope["method"] == "GET":  # back to where they wanted to go
             sign_in += "?next=" + quote(scope["path"][len(scope.get("root_path", "")) :], safe="/")
         return self._pages.html(scope, "problem.html", sign_in_path=sign_in, **values).encode()
+
+
+SIGN_OUT: Final = "/api/v1/auth/logout"
+
+
+def _is_customer(principal: Principal) -> bool:
+    return principal.role is None and not principal.operator
 
 
 NEEDS_CALLER: Final = frozenset({"/metrics", "/openapi.json"})
