@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import warnings
 from typing import Any, Final
 
 import aiohttp
+
+from tollhouse.host.addresses import is_public
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10, sock_connect=3)
 
@@ -20,10 +23,20 @@ with warnings.catch_warnings():
             return await super()._request(*args, **kwargs)
 
 
+def _public_socket(found: Any) -> socket.socket:
+    """A socket for an address that a name has led to; asked here, so that no second look-up can lead elsewhere."""
+    family, kind, protocol, _, address = found
+    if not is_public(address[0]):
+        raise OSError(f"{address[0]} is not an address of the public internet, and this installation allows no others")
+    return socket.socket(family, kind, protocol)
+
+
 class Http:
     """Owns the session; made on first use, because a session belongs to the running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, private: bool = True) -> None:
+        """``private``: whether connections may lead to addresses that are not of the public internet."""
+        self._private = private
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -31,7 +44,9 @@ class Http:
         """Pooled without a limit, without cookies; a call gives up after 10 s unless it says otherwise."""
         if self._session is None or self._session.closed:
             self._session = _Session(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=30, ttl_dns_cache=60, socket_factory=None if self._private else _public_socket
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=TIMEOUT,
                 auto_decompress=True,

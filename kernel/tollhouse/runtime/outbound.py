@@ -17,9 +17,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from tollhouse.host.addresses import is_private_name, is_public
 from tollhouse.plugin.content import Media
 from tollhouse.plugin.errors import InvalidInput, TooLarge
-from tollhouse.runtime.addresses import is_private_name, is_public
 from tollhouse.runtime.media import MAX_FILE, media
 
 PORTS: Final = frozenset({80, 443})

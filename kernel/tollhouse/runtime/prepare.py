@@ -105,8 +105,11 @@ def prepare(
     client_instructions: Sequence[str],
     parameters: Mapping[str, Any],
     candidates: Sequence[Candidate],
+    longest: float = DEFAULT_TIMEOUT,
 ) -> Prepared:
     """Assemble the call of a turn. ``history`` is oldest first; system messages in it are client instructions too.
+
+    ``longest``: seconds that a call may take here, whatever the version says.
 
     Raises:
         InvalidInput: a part or a parameter that this agent does not take; it is named.
@@ -138,7 +141,7 @@ def prepare(
         parameters=chosen,
         estimate=Estimate(most_input, most_output, planned),
         candidates=tuple(plan.candidate for plan in planned),
-        timeout=spec.timeout or DEFAULT_TIMEOUT,
+        timeout=min(spec.timeout or longest, longest),
         ignored=ignored,
     )
 

@@ -91,7 +91,8 @@ class _Run:
         self.granted = granted
         self.attempt_id = attempt_id
         self.calls: list[CallRecord] = []
-        self.end = time.monotonic() + (runtime.deadline or prepared.timeout * 2)
+        # Time for one model to take all of its own, and for another call as long as that.
+        self.end = time.monotonic() + (runtime.deadline or prepared.timeout * 2 + LEAST)
 
     async def answer(self) -> tuple[Reply, Candidate]:
         bound, call, completion = await self._first_answer()
@@ -133,7 +134,9 @@ class _Run:
             try:
                 return bound, call, await self._make(bound, call)
             except BackendError as error:
-                wait = self._pause(error, tries)
+                # Whoever has just been too slow is not asked again while another is waiting to be asked.
+                others = place + 1 < len(self.prepared.estimate.per_candidate)
+                wait = None if others and isinstance(error, BackendTimeout) else self._pause(error, tries)
                 if wait is None:
                     raise
                 await self.runtime.sleep(wait)

@@ -112,7 +112,9 @@ class Admission:
         connections: Connections,
         prices: PriceBook,
         runner_id: Callable[[], UUID],
+        model_timeout: float,
     ) -> None:
+        """``model_timeout``: seconds that one call of a model may take at most."""
         self._store = store
         self.policy = policy
         self._plans = plans
@@ -120,6 +122,7 @@ class Admission:
         self._connections = connections
         self._prices = prices
         self._runner_id = runner_id
+        self._model_timeout = model_timeout
 
     async def admit(self, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception]:
         """Admit turns of one tenant in one transaction; for each, what it is to be run with, or why it is not.
@@ -260,7 +263,8 @@ class Admission:
             facts.now,
             ZoneInfo(facts.tenant.timezone),
         )
-        return prepare(version, surroundings, Message("user", ask.parts), history, (), ask.request.parameters, candidates)
+        asked, said = ask.request.parameters, Message("user", ask.parts)
+        return prepare(version, surroundings, said, history, (), asked, candidates, self._model_timeout)
 
     # -- what is written -----------------------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ def build(
         ConfigError: one line that names the plugin or setting that is wrong.
     """
     host = load_plugins(settings, plugins=plugins)
-    runner, http, rates = Runner(store), Http(), Rates(settings.rate_limit_storage)
+    runner, http, rates = Runner(store), Http(private=settings.allow_private_model_urls), Rates(settings.rate_limit_storage)
     port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
     contexts = Contexts(host, store, http, port_factories)
     connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
@@ -163,7 +163,7 @@ def build(
     turns = TurnService(
         store,
         policy,
-        Admission(store, policy, cache, versions, connections, prices, lambda: runner.id),
+        Admission(store, policy, cache, versions, connections, prices, lambda: runner.id, settings.model_timeout),
         Runtime(connections.bound),
         Settlement(store, host.subscribers("turn.finished"), runner.busy),
         MediaLoader(files, (outbound or Outbound()).fetch),

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from tollhouse.store.errors import SchemaMismatch
 from tollhouse.store.migrations.head import HEAD
+from tollhouse.store.scope import OPERATOR_ROLE
+
+MONTHS_AHEAD = 12
+"""For how many months the ledger has partitions at least."""
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -30,9 +34,14 @@ def alembic_config(dsn: str) -> Config:
 
 def upgrade(dsn: str) -> None:
     """Migrate to this code's schema. Idempotent; concurrent calls wait for each other. Synchronous: not for the event loop."""
+    import psycopg
     from alembic import command
 
     command.upgrade(alembic_config(dsn), "head")
+    # The daily job does this too; a machine that is off at that hour has at least this.
+    with psycopg.connect(dsn) as conn:
+        conn.execute(f"SET ROLE {OPERATOR_ROLE}")
+        conn.execute("SELECT ensure_entry_partitions(%s)", [MONTHS_AHEAD])
 
 
 async def check_schema(store: Store) -> None:

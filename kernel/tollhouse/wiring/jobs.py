@@ -17,11 +17,11 @@ from tollhouse.delivery.relay import Relay
 from tollhouse.store import jobs as queue
 from tollhouse.store.inbox import QUEUE, TASK
 from tollhouse.store.store import Store
+from tollhouse.wiring.database import MONTHS_AHEAD
 
 log = logging.getLogger(__name__)
 
 MAINTENANCE = "maintenance"
-MONTHS_AHEAD = 12
 MONTHS_ALARM = 2
 
 Chore = Callable[[], Awaitable[Any]]

@@ -89,6 +89,14 @@ async def test_no_redirect_is_ever_followed(server: BaseTestServer, http: Http, 
         assert answer.status == 307
 
 
+async def test_where_private_addresses_are_not_allowed_no_connection_is_made(server: BaseTestServer) -> None:
+    http = Http(private=False)
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await http.session.get(f"http://{host}:{server.port}/there")
+    await http.close()
+
+
 async def test_one_session_that_keeps_no_cookies_and_has_no_limit(server: BaseTestServer, http: Http) -> None:
     session = http.session
     assert session is http.session

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tollhouse.host.addresses import is_private_name, is_public
 from tollhouse.plugin.errors import InvalidInput, TooLarge
-from tollhouse.runtime.addresses import is_private_name, is_public
 from tollhouse.runtime.outbound import Outbound
 
 INSIDE, OUTSIDE = "127.0.0.1", "127.0.0.77"  # the second one plays the public internet

@@ -55,7 +55,7 @@ async def test_output_is_bounded_by_what_was_granted_and_by_the_version(world: A
     assert [request.max_output_tokens for request in world.primary.requests] == [40, 100]
 
 
-@pytest.mark.parametrize("error", [BackendTimeout, BackendRateLimited, BackendUnavailable, BadCompletion])
+@pytest.mark.parametrize("error", [BackendRateLimited, BackendUnavailable, BadCompletion])
 async def test_a_retryable_error_is_tried_again_twice_then_the_fallback_answers(
     world: Any, make: Any, error: type[BackendError]
 ) -> None:
@@ -184,6 +184,17 @@ async def test_a_call_that_takes_too_long_is_cut(world: Any, make: Any) -> None:
     assert 0.9 < asyncio.get_running_loop().time() - started < 3
     assert cut == [True]  # with too little time left there is no second try
     assert failed.value.calls[0].latency_ms >= 900
+
+
+async def test_a_model_that_is_too_slow_is_followed_by_the_next_at_once(world: Any, make: Any) -> None:
+    async def hang(request: Any) -> None:
+        await asyncio.Event().wait()
+
+    world.primary.steps = [hang]
+    world.fallback.steps = [make.completion("from the second")]
+    outcome = await world.run(make.version(timeout=1, fallback=make.fallback_choice))
+    assert [call.outcome for call in outcome.calls] == ["model_timeout", "ok"]
+    assert outcome.calls[0].model != outcome.calls[1].model
 
 
 async def test_a_cancellation_of_the_caller_passes(world: Any, make: Any) -> None:
