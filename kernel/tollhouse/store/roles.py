@@ -6,6 +6,8 @@ may become each of them for one transaction, and can do nothing as itself.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import asyncpg
 
 from tollhouse.plugin.errors import ConfigError
@@ -14,10 +16,17 @@ from tollhouse.store.scope import APP_ROLE, LOGIN_ROLE, OPERATOR_ROLE, OWNER_ROL
 ROLES = (OWNER_ROLE, APP_ROLE, OPERATOR_ROLE)
 
 
-def role_statements(login: str, database: str, *, have: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
-    """The SQL that sets up roles and rights; what exists already is left out."""
+def role_statements(login: str, database: str, *, have: Collection[str] = (), major: int = 18) -> list[str]:
+    """The SQL that sets up roles and rights; what exists already is left out.
+
+    The login inherits nothing: it may become a role, and has no rights before it does. PostgreSQL says that of each grant since
+    16, and of the login before that.
+    """
     statements = [f"CREATE ROLE {role} NOLOGIN NOINHERIT" for role in ROLES if role not in have]
-    statements += [f'GRANT {role} TO "{login}"' for role in ROLES]
+    if major >= 16:
+        statements += [f'GRANT {role} TO "{login}" WITH INHERIT FALSE, SET TRUE' for role in ROLES]
+    else:
+        statements += [f'ALTER ROLE "{login}" NOINHERIT', *(f'GRANT {role} TO "{login}"' for role in ROLES)]
     statements += [
         f'GRANT CREATE, CONNECT, TEMPORARY ON DATABASE "{database}" TO {OWNER_ROLE}',
         f"GRANT CREATE, USAGE ON SCHEMA public TO {OWNER_ROLE}",
@@ -74,7 +83,7 @@ async def ensure_roles(dsn: str) -> None:
         )
         if ready:
             return
-        statements = role_statements(login, database, have=have)
+        statements = role_statements(login, database, have=have, major=conn.get_server_version().major)
         try:
             for statement in statements:
                 await conn.execute(statement)
