@@ -64,6 +64,11 @@ def check_settings(settings: Settings) -> None:
     counted = settings.rate_limit_anonymous or settings.rate_limit_principal or settings.rate_limit_login
     if settings.workers > 1 and settings.rate_limit_storage == MEMORY and counted:
         raise ConfigError("workers > 1 needs TOLLHOUSE_RATE_LIMIT_STORAGE=redis://… (or all rate limits set to 0)")
+    if settings.host in ("0.0.0.0", "::", "") and not settings.public_url:  # noqa: S104 - compared, not bound
+        log.warning(
+            "listening on every address, while links and cookies are made for %s: set PUBLIC_URL to where people reach it",
+            settings.base_url,
+        )
     if not settings.cookies_work:
         host = urlsplit(settings.base_url).hostname
         log.warning(

@@ -28,6 +28,7 @@ HEARTBEAT_SECONDS = 5.0
 STALLED_SECONDS = 20.0
 POLL_SECONDS = 2.0
 STOP_SECONDS = 10.0
+AGAIN_SECONDS = STOP_SECONDS + 2.0
 
 QUEUE_DOWN = (exceptions.ConnectorException, exceptions.AppNotOpen, DriverError, PoolTimeout, OSError)
 
@@ -95,7 +96,9 @@ async def run_worker(app: procrastinate.App, stop: asyncio.Event, *, concurrency
         finally:
             stopped.cancel()
             ended_by_itself = worker.done()
-            worker.cancel()
+            while not worker.done():  # a cancellation that comes while the queue is being opened can get lost
+                worker.cancel()
+                await asyncio.wait({worker}, timeout=AGAIN_SECONDS)
             outcome = (await asyncio.gather(worker, return_exceptions=True))[0]
         if isinstance(outcome, Exception) and not isinstance(outcome, QUEUE_DOWN):
             raise outcome
