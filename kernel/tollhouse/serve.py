@@ -48,10 +48,10 @@ async def serve(settings: Settings, *, first: bool) -> None:
         if furnish:
             async with open_container(settings, dsn) as container:
                 token = await bootstrap(container)
-        greet(settings, token)
         if settings.workers == 1:
-            await _serve_here(settings, Process(settings, dsn, box))
+            await _serve_here(settings, Process(settings, dsn, box), token)
         else:
+            greet(settings, token)
             await _serve_many(settings, dsn)
 
 
@@ -123,10 +123,14 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-async def _serve_here(settings: Settings, process: Process) -> None:
-    server = _Server(_config(settings, process.app))
+async def _serve_here(settings: Settings, process: Process, token: str | None) -> None:
+    config = _config(settings, process.app)
+    server = _Server(config)
     try:
-        await server.serve()
+        listener = config.bind_socket()  # before anything is started that would have to be stopped
+        greet(settings, token)
+        with listener:
+            await server.serve(sockets=[listener])
     except SystemExit:
         raise ConfigError(f"could not start at {settings.host}:{settings.port}; see the lines above") from None
     if not server.started:
