@@ -213,6 +213,20 @@ async def test_an_erased_person_leaves_no_words_files_or_plan(first: Installatio
         assert plans.scalars().all() == ["ended"]
 
 
+async def test_customers_of_a_suspended_tenant_change_nothing_and_can_leave(first: Installation) -> None:
+    ada = await registered(first, "ada@example.test")
+    operator = await claimed(first)
+    tenant = await first.process.container.directory.by_slug("default")
+    suspended = await operator.post(f"/api/v1/admin/tenants/{tenant.id}/suspend", {})
+    assert suspended.status == 200, suspended.text
+    first.process.container.directory.forget()
+    for path, body in (("subscriptions", {"plan": "pro"}), ("api-keys", {"name": "late"})):
+        refused = await ada.post(f"/api/v1/{path}", body)
+        assert (refused.status, refused.json["code"]) == (403, "tenant_suspended"), path
+    assert (await say(ada)).status == 403
+    assert (await ada.post("/api/v1/auth/logout")).status == 204
+
+
 async def _key(first: Installation, owner: Client, scope: str) -> Client:
     made = await owner.post("/api/v1/api-keys", {"name": scope, "scopes": [scope]})
     assert made.status == 201, made.text

@@ -120,7 +120,7 @@ class Edge:
             raise InvalidInput("The channel follows from the credential; nothing can name another one", field="X-Channel")
         if principal is not None:
             exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
-            if not exchange.tenant.active and _is_customer(principal) and entry.method in UNSAFE and entry.path != SIGN_OUT:
+            if not exchange.tenant.active and _is_customer(principal) and _changes(entry):
                 raise TenantSuspended()
         elif not entry.public:
             raise Unauthenticated()
@@ -198,7 +198,12 @@ class Edge:
         return self._pages.html(scope, "problem.html", sign_in_path=sign_in, **values).encode()
 
 
-SIGN_OUT: Final = "/api/v1/auth/logout"
+SIGN_OUT: Final = ("/logout", "/sign-out")
+"""How the routes end by which a session ends: nobody is kept signed in, whatever state their tenant is in."""
+
+
+def _changes(entry: Entry) -> bool:
+    return entry.method in UNSAFE and not entry.path.endswith(SIGN_OUT)
 
 
 def _is_customer(principal: Principal) -> bool:

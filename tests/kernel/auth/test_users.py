@@ -18,9 +18,10 @@ from tollhouse.auth.roles import MAY, SCOPES, may, require, require_operator
 from tollhouse.auth.users import create_user
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
-from tollhouse.store.audit import SYSTEM, Actor, broken_links
+from tollhouse.store.audit import SYSTEM, Actor, broken_links, record
 from tollhouse.store.ids import new_id
 from tollhouse.store.models import audit
+from tollhouse.store.store import Store
 
 from .conftest import PASSWORD, Auth
 
@@ -319,3 +320,16 @@ async def test_guests_have_no_email(auth: Auth, tenant_id: UUID) -> None:
         assert (await create_user(conn, tenant_id, email=None)).email is None
         assert (await create_user(conn, tenant_id, email=None)).email is None
         assert len((await conn.execute(select(users.c.id))).all()) == 2
+
+
+async def test_the_trail_keeps_its_order_when_the_clocks_of_two_processes_differ(
+    store: Store, tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = UUID(int=new_id().int + (60_000 << 80))  # made by a process whose clock is a minute ahead
+    for made in (ahead, new_id(), new_id()):
+        with monkeypatch.context() as patched:
+            patched.setattr("tollhouse.store.audit.new_id", lambda made=made: made)
+            async with store.transaction(tenant_id) as conn:
+                await record(conn, tenant_id, SYSTEM, "clock.told")
+    async with store.transaction(tenant_id) as conn:
+        assert [link async for link in broken_links(conn, tenant_id)] == []

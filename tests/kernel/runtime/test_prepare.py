@@ -214,3 +214,11 @@ def test_a_short_message_is_prepared_fast(make: Any) -> None:
         best = min(best, (time.perf_counter() - started) / 200)
     assert best < 200e-6  # measured 15 µs on the build machine; the bound leaves room for a slow one
     print(f"prepare: {best * 1e6:.1f} µs")
+
+
+def test_the_installation_bounds_how_long_a_call_may_take(make: Any) -> None:
+    prepared = make.prepared(make.version(timeout=90))
+    asked = (prepared.messages[-1], (), (), {}, prepared.candidates)
+    for wanted, longest, expected in ((None, 30, 30), (7, 30, 7), (90, 30, 30)):
+        bounded = prepare(make.version(timeout=wanted), make.surroundings(), *asked, longest)
+        assert bounded.timeout == expected
