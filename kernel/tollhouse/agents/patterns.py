@@ -34,12 +34,12 @@ class TooManySteps(Exception):
 
 
 class Budget:
-    """Steps that are left for one reply, over all of its patterns: in proportion to both."""
+    """Steps that are left for one reply, over all of its patterns (or for its schema): in proportion to both."""
 
     __slots__ = ("left",)
 
-    def __init__(self, characters: int, patterns: int = 1) -> None:
-        self.left = STEPS + STEPS_PER_CHARACTER * characters * patterns
+    def __init__(self, characters: int, patterns: int = 1, *, steps: int = STEPS) -> None:
+        self.left = steps + STEPS_PER_CHARACTER * characters * patterns
 
     def spend(self, steps: int) -> None:
         self.left -= steps
@@ -195,7 +195,9 @@ class _Builder:
             for _ in range(int(high) - int(low)):
                 then = self._add([leave, self.sequence(items, flags, then)])
         for _ in range(int(low)):
-            then = self.sequence(items, flags, then)
+            before, then = then, self.sequence(items, flags, then)
+            if then == before:  # nothing, twenty million times, is nothing
+                break
         return then
 
 

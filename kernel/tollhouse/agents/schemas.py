@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, Final
 
-MAX_SCHEMA_BYTES = 16_384
+from tollhouse.agents.patterns import Budget, TooManySteps
+
+MAX_SCHEMA_BYTES: Final = 16_384
+SAMPLE_STEPS: Final = 20_000
+"""Steps for trying a schema out when it is saved. A reference is followed again wherever it stands, so a small schema that
+refers twice to what refers twice to … can ask for more steps than there is time for, with any reply or only with a deep one."""
+
+_budget: ContextVar[Budget] = ContextVar("_budget")
 
 _NAMES = ("properties", "$defs", "definitions", "dependentSchemas")  # their keys are names, not keywords
 _VALUES = ("enum", "const", "default", "examples")  # what they hold is data
@@ -16,8 +25,7 @@ _REFUSED = ("pattern", "patternProperties", "$id", "$anchor", "$dynamicRef", "$d
 
 def problem_with_schema(schema: dict[str, Any]) -> str | None:
     """Why a JSON schema cannot be used; None if it can."""
-    from jsonschema import Draft202012Validator  # late: most processes never check a schema, and it is not small
-    from jsonschema.exceptions import SchemaError
+    from jsonschema.exceptions import SchemaError  # late: most processes never check a schema, and it is not small
 
     try:
         if len(json.dumps(schema, allow_nan=False)) > MAX_SCHEMA_BYTES:
@@ -27,10 +35,13 @@ def problem_with_schema(schema: dict[str, Any]) -> str | None:
                 return f"uses “{key}”, which is not supported"
             if key == "$ref" and not (isinstance(value, str) and value.startswith("#")):
                 return "refers to something outside of itself"
-        Draft202012Validator.check_schema(schema)
+        _validator().check_schema(schema)
         samples: tuple[Any, ...] = ({}, [], "", 0, None)
+        _budget.set(Budget(0, steps=SAMPLE_STEPS))
         for sample in samples:
-            list(Draft202012Validator(schema).iter_errors(sample))
+            list(_validator()(schema).iter_errors(sample))
+    except TooManySteps:
+        return "takes too many steps to check"
     except SchemaError as error:
         return f"is not a JSON schema: {error.message[:200]}"
     except RecursionError:
@@ -38,6 +49,28 @@ def problem_with_schema(schema: dict[str, Any]) -> str | None:
     except Exception as error:  # an unresolvable $ref, whose class is private to the library
         return f"cannot be used: {str(error)[:200]}"
     return None
+
+
+@cache
+def _validator() -> Any:
+    """The library's validator, with each keyword that is looked at counted as a step."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    keywords = {name: _counted(name, check) for name, check in Draft202012Validator.VALIDATORS.items()}
+    return extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call]
+
+
+def _counted(name: str, check: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    def counting(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        budget = _budget.get()
+        # Whatever is not hashable is compared with all that came before it.
+        budget.spend(1 + len(instance) ** 2 // 10 if name == "uniqueItems" and isinstance(instance, list) else 1)
+        for error in check(validator, value, instance, schema) or ():
+            budget.spend(len(error.message) // 100)  # it repeats the value that it is about
+            yield error
+
+    return counting
 
 
 def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
@@ -59,26 +92,27 @@ class ReplySchema:
     __slots__ = ("_validator", "instruction")
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        from jsonschema import Draft202012Validator
-
-        self._validator = Draft202012Validator(schema)
+        self._validator = _validator()(schema)
         text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
         self.instruction = (
             f"\n\nAnswer with one JSON value only, without any other text. It must match this JSON schema:\n{text}"
         )
 
     def check(self, text: str) -> tuple[str, str | None]:
-        """The JSON text in a reply, and what is wrong with it (None: nothing)."""
+        """The JSON text in a reply, and what is wrong with it (None: nothing). A long one is better checked in a thread."""
         from jsonschema.exceptions import best_match
 
         text = _unfenced(text)
         try:
             value = json.loads(text, parse_constant=_no_constant)
+            _budget.set(Budget(len(text)))
             error = best_match(self._validator.iter_errors(value))
         except ValueError as problem:
             return text, f"It is not JSON: {problem}"
         except RecursionError:
             return text, "It is nested too deeply."
+        except TooManySteps:
+            return text, "It takes too many steps to check."
         if error is None:
             return text, None
         return text, f"At {error.json_path}: {error.message[:300]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -67,6 +68,7 @@ class AgentService(Agents):
             InvalidInput: the spec is malformed, or names a connection that the tenant does not have.
             AgentArchived: the agent is not in use any more.
         """
+        spec = None if spec is None else await _parsed(spec)
         async with self.store.transaction(tenant_id) as conn:
             return await self.create_draft_in(conn, tenant_id, actor, agent_id, spec=spec, copy_of=copy_of, note=note)
 
@@ -117,6 +119,7 @@ class AgentService(Agents):
             VersionFrozen: it was active once.
             Stale: somebody else changed it since.
         """
+        spec = None if spec is None else await _parsed(spec)
         async with self.store.transaction(tenant_id) as conn:
             row = await self._locked_version(conn, tenant_id, version_id)
             if row["activated_at"] is not None:
@@ -223,13 +226,19 @@ def _check_shares(version_id: UUID, shares: Mapping[UUID, int]) -> None:
         raise InvalidInput(f"The weights add up to {sum(shares.values()):,} and not to {BASIS_POINTS:,}.", field="weights")
 
 
+async def _parsed(spec: Spec) -> VersionSpec:
+    """In a thread: checking a large JSON schema takes long enough for others to notice."""
+    if isinstance(spec, VersionSpec):
+        return spec
+    try:
+        return await asyncio.to_thread(VersionSpec.model_validate, spec)
+    except ValidationError as error:
+        raise InvalidInput("That prompt version is not valid.", errors=_field_errors(error)) from None
+
+
 async def _checked_spec(conn: AsyncConnection, tenant_id: UUID, spec: Spec) -> dict[str, Any]:
     """The spec as it is stored, after every check that a save and an activation make."""
-    if not isinstance(spec, VersionSpec):
-        try:
-            spec = VersionSpec.model_validate(spec)
-        except ValidationError as error:
-            raise InvalidInput("That prompt version is not valid.", errors=_field_errors(error)) from None
+    spec = await _parsed(spec)
     stored = spec.model_dump(mode="json")
     kinds = await repository.connection_kinds(conn, tenant_id, [choice.connection_id for choice in spec.choices])
     for field, choice in zip(("primary", "fallback"), spec.choices, strict=False):

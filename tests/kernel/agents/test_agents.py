@@ -12,6 +12,7 @@ from tollhouse.agents.errors import NoActiveVersion, SlugTaken
 from tollhouse.agents.service import AgentService
 from tollhouse.plugin.errors import InvalidInput, NotFound
 from tollhouse.store.audit import CLI
+from tollhouse.store.ids import new_id
 from tollhouse.store.models import audit
 from tollhouse.store.store import Store
 
@@ -105,6 +106,7 @@ async def test_lists_go_page_by_page(service: AgentService, tenant_id: UUID, oth
 
 async def test_another_tenants_agent_does_not_exist(service: AgentService, tenant_id: UUID, other_tenant_id: UUID) -> None:
     agent = await service.create(tenant_id, CLI, slug="guide", name="Guide")
+    spec = {"template": "Hi", "primary": {"connection_id": str(new_id()), "model": "m"}}
     for attempt in (
         service.get(other_tenant_id, agent.id),
         service.get(other_tenant_id, "guide"),
@@ -113,7 +115,7 @@ async def test_another_tenants_agent_does_not_exist(service: AgentService, tenan
         service.unpublish(other_tenant_id, CLI, agent.id),
         service.archive(other_tenant_id, CLI, agent.id),
         service.versions(other_tenant_id, agent.id),
-        service.create_draft(other_tenant_id, CLI, agent.id, spec={}),
+        service.create_draft(other_tenant_id, CLI, agent.id, spec=spec),
     ):
         with pytest.raises(NotFound) as refused:
             await attempt

@@ -59,6 +59,13 @@ def test_a_pattern_that_is_too_large_is_refused_at_once(source: str) -> None:
     assert time.perf_counter() - started < 1
 
 
+@pytest.mark.parametrize("source", ["a(?:){20000000}", "a(?:(?:b{0}){65000}){65000}", "(?:(?:(?:){9999}){9999}){9999}a"])
+def test_nothing_repeated_is_nothing(source: str) -> None:
+    started = time.perf_counter()
+    assert Pattern(source).replace("cat", "#") == "c#t"
+    assert time.perf_counter() - started < 1
+
+
 @pytest.mark.parametrize(
     "source", ["(a+)+$", "(a|a)+b", "(a|aa)+$", "a+a+a+a+a+b", "(.*a){12}$", "([a-z]+)*x[0-9]", "(a|b)*a(a|b){14}c", "a+b"]
 )

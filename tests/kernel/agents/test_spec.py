@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,12 @@ from tollhouse.agents.schemas import ReplySchema
 from tollhouse.agents.spec import VersionSpec
 
 SPEC: dict[str, Any] = {"template": "Hi", "primary": {"connection_id": str(UUID(int=1)), "model": "m"}}
+
+# Each name refers twice to the next one: 2^60 steps for any value.
+DOUBLING: dict[str, Any] = {
+    "$ref": "#/$defs/n0",
+    "$defs": {f"n{at}": {"allOf": [{"$ref": f"#/$defs/n{at + 1}"}] * 2} for at in range(60)} | {"n60": {}},
+}
 
 
 def test_defaults() -> None:
@@ -71,6 +78,7 @@ def test_it_survives_storage() -> None:
         {"post": {"json_schema": {"patternProperties": {"(a+)+$": {}}}}},
         {"post": {"json_schema": {"description": "x" * 20_000}}},
         {"post": {"json_schema": {"type": "object"}, "footer": "bye"}},
+        {"post": {"json_schema": DOUBLING}},
     ],
 )
 def test_what_it_may_not_say(change: dict[str, Any]) -> None:
@@ -115,3 +123,21 @@ def test_a_schema_that_refers_to_itself_is_checked_in_bounds() -> None:
     schema = ReplySchema({"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}})
     assert schema.check("[[], [[]]]")[1] is None
     assert schema.check("[" * 5_000 + "]" * 5_000)[1] is not None
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        # Twice into the same value at every level of the reply.
+        ({"$ref": "#/$defs/n", "$defs": {"n": {"allOf": [{"items": {"$ref": "#/$defs/n"}}] * 2}}}, "[" * 60 + "]" * 60),
+        ({"uniqueItems": True}, json.dumps([{"a": at} for at in range(20_000)])),
+    ],
+)
+def test_checking_a_reply_takes_bounded_steps(schema: dict[str, Any], text: str) -> None:
+    VersionSpec.model_validate({**SPEC, "post": {"json_schema": schema}})
+    assert ReplySchema(schema).check(text)[1] == "It takes too many steps to check."
+
+
+def test_a_long_ordinary_reply_is_checked() -> None:
+    schema = {"type": "array", "items": {"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}}}
+    assert ReplySchema(schema).check(json.dumps([{"a": "x"}] * 10_000))[1] is None
