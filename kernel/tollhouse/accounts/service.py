@@ -250,8 +250,9 @@ class AccountService:
         """
         async with self.store.transaction(tenant_id) as conn:
             await self._permitted(conn, tenant_id, user_id, by)
-            await blank_user(conn, tenant_id, user_id)
+            # Who they are to messengers is known until their proofs go.
             left = [await erase(conn, tenant_id, user_id) for erase in self._erases]
+            await blank_user(conn, tenant_id, user_id)
             await audit.record(conn, tenant_id, actor, "user.erased", target=("user", user_id))
         self._authenticator.forget(user_id)
         for afterwards in left:

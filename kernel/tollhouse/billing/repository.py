@@ -58,12 +58,6 @@ async def get_plan(
     return (await conn.execute(_with_newest(tenant_id).where(match))).mappings().one_or_none()
 
 
-async def default_plan(conn: AsyncConnection, tenant_id: UUID) -> Row | None:
-    """What a new user is subscribed to."""
-    statement = _with_newest(tenant_id).where(plans.c.default, plans.c.status == "active")
-    return (await conn.execute(statement)).mappings().one_or_none()
-
-
 def _with_newest(tenant_id: UUID) -> Any:
     newest = (
         select(plan_versions.c.id)

@@ -24,13 +24,7 @@ _LOCK_USERS = text(
     FROM (SELECT unnest(CAST(:users AS text[])) AS id ORDER BY 1) u
     """
 )
-_ZONE = text(
-    """
-    SELECT CASE WHEN next_timezone_from <= app_now() THEN coalesce(next_timezone, timezone) ELSE timezone END AS timezone,
-           app_now() AS now
-    FROM tenants WHERE id = :tenant_id
-    """
-)
+_ZONE = text("SELECT zone_at(t, app_now()) AS timezone, app_now() AS now FROM tenants t WHERE id = :tenant_id")
 # Somebody who leaves a free plan and comes back (or takes another free one) continues where they were: no allowance is renewed.
 _START_DEFAULT = text(
     """
@@ -40,8 +34,7 @@ _START_DEFAULT = text(
     CROSS JOIN (SELECT v.id FROM plan_versions v JOIN plans p ON p.tenant_id = v.tenant_id AND p.id = v.plan_id
                 WHERE p.tenant_id = :tenant_id AND p."default" AND p.status = 'active'
                 ORDER BY v.number DESC LIMIT 1) v
-    CROSS JOIN (SELECT CASE WHEN next_timezone_from <= app_now() THEN coalesce(next_timezone, timezone) ELSE timezone END
-                AS timezone FROM tenants WHERE id = :tenant_id) z
+    CROSS JOIN (SELECT zone_at(t, app_now()) AS timezone FROM tenants t WHERE id = :tenant_id) z
     LEFT JOIN LATERAL (SELECT min(s.anchor) AS anchor
                        FROM subscriptions s JOIN plan_versions w ON w.tenant_id = s.tenant_id AND w.id = s.plan_version_id
                        WHERE s.tenant_id = :tenant_id AND s.user_id = n.user_id AND w.price_minor = 0) f ON true
@@ -101,6 +94,46 @@ async def end_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> 
     await conn.execute(update(subscriptions).where(own).values(status="ended", ended_at=func.app_now()))
     waiting = and_(orders.c.tenant_id == tenant_id, orders.c.user_id == user_id, orders.c.state == "pending")
     await conn.execute(update(orders).where(waiting).values(state="canceled"))
+
+
+_SUBSCRIBED = (
+    "id",
+    "plan",
+    "plan_number",
+    "price_minor",
+    "currency",
+    "interval",
+    "status",
+    "period_start",
+    "period_end",
+    "cancel_at_period_end",
+    "provider",
+    "provider_reference",
+    "created_at",
+    "ended_at",
+)
+_ORDERED = (
+    "id",
+    "plan",
+    "amount_minor",
+    "currency",
+    "provider",
+    "provider_reference",
+    "state",
+    "created_at",
+    "paid_at",
+    "closed_at",
+)
+
+
+async def everything_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> dict[str, Any]:
+    """What a user bought and ordered, for an export."""
+    bought = (await conn.execute(list_subscriptions(tenant_id, user_id).order_by(subscriptions.c.id))).mappings()
+    ordered = (await conn.execute(list_orders(tenant_id, user_id).order_by(orders.c.id))).mappings()
+    return {
+        "subscriptions": [{name: row[name] for name in _SUBSCRIBED} for row in bought],
+        "orders": [{name: row[name] for name in _ORDERED} for row in ordered],
+    }
 
 
 def list_subscriptions(tenant_id: UUID, user_id: UUID | None = None, status: str | None = None) -> Select[Any]:

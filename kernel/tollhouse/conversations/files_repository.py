@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.conversations.models import files
@@ -35,9 +35,10 @@ async def delete_file(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, fil
     return gone.first() is not None
 
 
-async def give_to(conn: AsyncConnection, tenant_id: UUID, old_user_id: UUID, new_user_id: UUID) -> None:
-    """One user's files become another's."""
-    await conn.execute(update(files).where(_own(tenant_id, old_user_id)).values(user_id=new_user_id))
+async def everything_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> list[dict[str, Any]]:
+    """What is recorded of a user's files, for an export; the bytes are fetched one by one."""
+    rows = (await conn.execute(select(files).where(_own(tenant_id, user_id)).order_by(files.c.id))).mappings()
+    return [{name: row[name] for name in row if name not in ("tenant_id", "user_id")} for row in rows]
 
 
 async def delete_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> list[UUID]:

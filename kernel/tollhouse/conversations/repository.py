@@ -11,8 +11,9 @@ from sqlalchemy import Select, and_, delete, func, insert, select, true, tuple_,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.agents.models import agents
+from tollhouse.auth.models import users
 from tollhouse.conversations.models import conversations, messages
-from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
+from tollhouse.plugin.content import Message, Part, part_from_json
 from tollhouse.plugin.ports import ConversationInfo, StoredMessage
 from tollhouse.store.ids import new_id
 from tollhouse.store.pages import page_by_id
@@ -80,39 +81,6 @@ async def delete_conversation(conn: AsyncConnection, tenant_id: UUID, conversati
     await conn.execute(delete(conversations).where(_is(tenant_id, conversation_id)))
 
 
-async def append_message(
-    conn: AsyncConnection,
-    tenant_id: UUID,
-    conversation_id: UUID,
-    role: str,
-    parts: Sequence[Part],
-    *,
-    turn_id: UUID | None = None,
-    message_id: UUID | None = None,
-) -> UUID:
-    """Store a message; the conversation becomes the newest, and takes its title from what the user says first."""
-    message_id = message_id or new_id()
-    row = {"tenant_id": tenant_id, "id": message_id, "conversation_id": conversation_id, "turn_id": turn_id, "role": role}
-    await conn.execute(insert(messages).values(**row, parts=[part_to_json(part) for part in parts]))
-    changes: dict[str, Any] = {"updated_at": func.app_now()}
-    if role == "user":
-        changes["title"] = func.coalesce(func.nullif(conversations.c.title, ""), title_of(parts))
-    await conn.execute(update(conversations).where(_is(tenant_id, conversation_id)).values(changes))
-    return message_id
-
-
-async def history(conn: AsyncConnection, tenant_id: UUID, conversation_id: UUID, limit: int) -> list[Message]:
-    """The newest ``limit`` messages, oldest first."""
-    statement = (
-        select(messages.c.role, messages.c.parts)
-        .where(_of(tenant_id, conversation_id))
-        .order_by(messages.c.id.desc())
-        .limit(limit)
-    )
-    rows = (await conn.execute(statement)).all()
-    return [Message(role, tuple(part_from_json(part) for part in parts)) for role, parts in reversed(rows)]
-
-
 async def list_messages(
     conn: AsyncConnection, tenant_id: UUID, conversation_id: UUID, *, cursor: str | None, limit: int
 ) -> tuple[list[StoredMessage], str | None]:
@@ -147,15 +115,35 @@ async def is_file_used(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, fi
     return (await conn.execute(statement)).first() is not None
 
 
-async def give_to(conn: AsyncConnection, tenant_id: UUID, old_user_id: UUID, new_user_id: UUID) -> None:
-    """Everything that one user said becomes another's: a guest was found to be that user."""
-    own = and_(conversations.c.tenant_id == tenant_id, conversations.c.user_id == old_user_id)
-    await conn.execute(update(conversations).where(own).values(user_id=new_user_id))
-
-
 async def delete_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
     """Forget everything that a user said."""
     await conn.execute(delete(conversations).where(conversations.c.tenant_id == tenant_id, conversations.c.user_id == user_id))
+
+
+async def forget_of_erased(conn: AsyncConnection, tenant_id: UUID) -> None:
+    """Forget what people said in the very moment in which they were erased."""
+    erased = select(users.c.id).where(users.c.tenant_id == tenant_id, users.c.status == "erased")
+    await conn.execute(delete(conversations).where(conversations.c.tenant_id == tenant_id, conversations.c.user_id.in_(erased)))
+
+
+async def everything_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> list[dict[str, Any]]:
+    """All conversations of a user with their messages, for an export."""
+    said = (
+        select(messages)
+        .join(
+            conversations,
+            and_(conversations.c.tenant_id == messages.c.tenant_id, conversations.c.id == messages.c.conversation_id),
+        )
+        .where(messages.c.tenant_id == tenant_id, conversations.c.user_id == user_id)
+        .order_by(messages.c.id)
+    )
+    by_conversation: dict[UUID, list[dict[str, Any]]] = {}
+    for row in (await conn.execute(said)).mappings():
+        message = {name: row[name] for name in ("role", "parts", "created_at", "turn_id")}
+        by_conversation.setdefault(row["conversation_id"], []).append(message)
+    found = (await conn.execute(_own(tenant_id, user_id).order_by(conversations.c.id))).mappings()
+    names = ("id", "agent_slug", "title", "channel", "created_at", "updated_at")
+    return [{**{name: row[name] for name in names}, "messages": by_conversation.get(row["id"], [])} for row in found]
 
 
 def _is(tenant_id: UUID, conversation_id: UUID) -> Any:

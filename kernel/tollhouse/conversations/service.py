@@ -27,7 +27,7 @@ Forget = Callable[[AsyncConnection, UUID, UUID], Awaitable[None]]
 
 
 class ConversationService:
-    """What was said, of one user. Messages are written by the turns that they belong to (``repository.append_message``)."""
+    """What was said, of one user. Messages are written by the turns that they belong to."""
 
     def __init__(self, store: Store, blobs: Blobs, *, forget: Forget | None = None) -> None:
         """``forget``: packages above that keep copies of replies (turns) blank them by this."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -12,7 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 Row = Mapping[Any, Any]
 
-# The sums of entries, in the same words for the projection and for what is not projected yet. A day is the tenant's local one.
+# The tenant's local day of an entry, by the zone that it had then: when it moves, no entry changes its day.
+DAY = "(e.occurred_at AT TIME ZONE zone_at(t, e.occurred_at))::date"
+
+# The sums of entries, in the same words for the projection and for what is not projected yet.
 # What staff try out costs, but is nobody's use: it counts neither as a call nor as an error, and has no part in the latency.
 _SUMS = """
        count(*) FILTER (WHERE e.outcome <> 'ok' AND e.kind <> 'test') AS errors,
@@ -25,20 +28,27 @@ _KEYS = "user_id, agent_id, version_id, plan_version_id, channel, model, cost_cu
 _E_KEYS = "e." + _KEYS.replace(", ", ", e.")
 
 # An entry's id is made when its turn is admitted, a little before it occurs; where tests set the clock ahead, further before.
-_LAG = "(interval '7 days' + greatest(app_now() - now(), interval '0'))"
+LAG = "(interval '7 days' + greatest(app_now() - now(), interval '0'))"
+# What may be of these days in any zone, by what the ledger is ordered by.
+_ABOUT = f"""e.occurred_at >= ({{first}} - 1)::timestamp AT TIME ZONE 'UTC'
+      AND e.occurred_at < ({{last}} + 2)::timestamp AT TIME ZONE 'UTC'
+      AND e.id >= id_floor((({{first}} - 1)::timestamp AT TIME ZONE 'UTC') - {LAG})"""
 
-_WATERMARK = text("SELECT xid FROM watermarks WHERE name = :name ORDER BY xid DESC LIMIT 1")
+_CLUSTER = "(SELECT system_identifier::text FROM pg_control_system())"
+BIGGEST = 2**63 - 1
+_WATERMARK = text(f"SELECT xid FROM watermarks WHERE name = :name AND cluster = {_CLUSTER}")
+_MOVED_AT = text("SELECT at FROM watermarks WHERE name = :name")
 _HORIZON = text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint")
 _ADVANCE = text(
-    """
-    INSERT INTO watermarks (id, name, xid, at) VALUES (:id, :name, :xid, app_now())
-    ON CONFLICT (id) DO UPDATE SET xid = greatest(watermarks.xid, excluded.xid), at = app_now()
+    f"""
+    INSERT INTO watermarks (id, name, xid, at, cluster) VALUES (:id, :name, :xid, app_now(), {_CLUSTER})
+    ON CONFLICT (id) DO UPDATE SET at = app_now(), cluster = excluded.cluster,
+      xid = CASE WHEN watermarks.cluster = excluded.cluster THEN greatest(watermarks.xid, excluded.xid) ELSE excluded.xid END
     """
 )
 _TOUCHED = text(
-    """
-    SELECT DISTINCT e.tenant_id, (e.occurred_at AT TIME ZONE t.timezone)::date AS day
-    FROM entries e JOIN tenants t ON t.id = e.tenant_id
+    f"""
+    SELECT DISTINCT e.tenant_id, {DAY} AS day FROM entries e JOIN tenants t ON t.id = e.tenant_id
     WHERE e.xid >= :low AND e.xid < :high ORDER BY 1, 2
     """
 )
@@ -50,17 +60,21 @@ _INSERT = text(
                              latency_ms)
     SELECT e.tenant_id, gen_random_uuid(), d.day, {_E_KEYS}, {_SUMS}
     FROM unnest(CAST(:days AS date[])) AS d(day) JOIN tenants t ON t.id = :tenant_id
-    JOIN entries e ON e.tenant_id = t.id AND e.xid < :high
-     AND (e.occurred_at AT TIME ZONE t.timezone)::date = d.day
-     AND e.id >= id_floor((d.day::timestamp AT TIME ZONE t.timezone) - interval '1 day' - {_LAG})
+    JOIN entries e ON e.tenant_id = t.id AND {DAY} = d.day AND {_ABOUT.format(first="d.day", last="d.day")}
     GROUP BY e.tenant_id, d.day, {_E_KEYS}
     """
 )
 
 
 async def watermark(conn: AsyncConnection, name: str) -> int:
-    """The first transaction that the projection has not seen."""
+    """The first transaction that the projection has not seen; 0 where it has seen none of this server."""
     return int((await conn.execute(_WATERMARK, {"name": name})).scalar() or 0)
+
+
+async def moved_at(conn: AsyncConnection, name: str) -> datetime | None:
+    """When the watermark was moved last."""
+    found: datetime | None = (await conn.execute(_MOVED_AT, {"name": name})).scalar()
+    return found
 
 
 async def horizon(conn: AsyncConnection) -> int:
@@ -69,13 +83,14 @@ async def horizon(conn: AsyncConnection) -> int:
 
 
 async def advance(conn: AsyncConnection, name: str, xid: int) -> None:
-    """Move the watermark forwards; it never goes back."""
+    """Move the watermark forwards; it never goes back on one server."""
     await conn.execute(_ADVANCE, {"id": uuid5(NAMESPACE_URL, f"watermark:{name}"), "name": name, "xid": xid})
 
 
 async def touched_days(conn: AsyncConnection, low: int, high: int) -> list[tuple[UUID, date]]:
-    """(tenant, local day) of every entry of these transactions."""
-    return [(row.tenant_id, row.day) for row in await conn.execute(_TOUCHED, {"low": low, "high": high})]
+    """(tenant, local day) of every entry of these transactions; of all entries if ``low`` is 0."""
+    bounds = {"low": low, "high": high if low else BIGGEST}  # an entry that came with a dump has a number of another server
+    return [(row.tenant_id, row.day) for row in await conn.execute(_TOUCHED, bounds)]
 
 
 async def lock_rollup(conn: AsyncConnection, tenant_id: UUID) -> None:
@@ -84,10 +99,11 @@ async def lock_rollup(conn: AsyncConnection, tenant_id: UUID) -> None:
     await conn.execute(_LOCK, {"tenant_id": str(tenant_id)})
 
 
-async def rebuild_days(conn: AsyncConnection, tenant_id: UUID, days: Sequence[date], high: int) -> None:
-    """Sum these days up again from the ledger."""
+async def rebuild_days(conn: AsyncConnection, tenant_id: UUID, days: Sequence[date]) -> None:
+    """Sum these days up again from the ledger: from all that this snapshot sees, what is not below the horizon too. That is
+    touched again by a later run."""
     await conn.execute(_DELETE, {"tenant_id": tenant_id, "days": list(days)})
-    await conn.execute(_INSERT, {"tenant_id": tenant_id, "days": list(days), "high": high})
+    await conn.execute(_INSERT, {"tenant_id": tenant_id, "days": list(days)})
 
 
 # -- reading ------------------------------------------------------------------------------------------------------------
@@ -112,12 +128,10 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "model": ("u.model", "u.model"),
 }
 _RECENT = f"""
-    SELECT (e.occurred_at AT TIME ZONE t.timezone)::date AS day, {_E_KEYS}, {_SUMS}
+    SELECT {DAY} AS day, {_E_KEYS}, {_SUMS}
     FROM entries e JOIN tenants t ON t.id = e.tenant_id
-    WHERE e.tenant_id = :tenant_id
-      AND e.occurred_at >= (CAST(:live_from AS date)::timestamp AT TIME ZONE t.timezone)
-      AND e.occurred_at < ((CAST(:last AS date) + 1)::timestamp AT TIME ZONE t.timezone)
-      AND e.id >= id_floor((CAST(:live_from AS date)::timestamp AT TIME ZONE t.timezone) - {_LAG})
+    WHERE e.tenant_id = :tenant_id AND {DAY} BETWEEN CAST(:live_from AS date) AND CAST(:last AS date)
+      AND {_ABOUT.format(first="CAST(:live_from AS date)", last="CAST(:last AS date)")}
     GROUP BY 1, {_E_KEYS}
 """
 
@@ -144,7 +158,7 @@ async def usage(
     return (await conn.execute(text(statement), values)).mappings().all()
 
 
-_PAID_DAY = "(o.paid_at AT TIME ZONE t.timezone)::date"
+_PAID_DAY = "(o.paid_at AT TIME ZONE zone_at(t, o.paid_at))::date"
 _USER = "(SELECT coalesce(x.email, x.name) FROM users x WHERE x.tenant_id = o.tenant_id AND x.id = o.user_id)"
 _PLAN = """
     JOIN plan_versions v ON v.tenant_id = o.tenant_id AND v.id = o.plan_version_id
@@ -187,7 +201,7 @@ async def cost_by_tenant(conn: AsyncConnection, first: date, last: date) -> Sequ
     return (await conn.execute(_TENANT_COST, {"first": first, "last": last})).mappings().all()
 
 
-_TODAY = text("SELECT (app_now() AT TIME ZONE timezone)::date FROM tenants WHERE id = :tenant_id")
+_TODAY = text("SELECT (app_now() AT TIME ZONE zone_at(t, app_now()))::date FROM tenants t WHERE id = :tenant_id")
 
 
 async def today(conn: AsyncConnection, tenant_id: UUID) -> date:

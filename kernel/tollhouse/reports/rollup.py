@@ -3,7 +3,10 @@
 An entry carries the number of the transaction that wrote it. A run takes the entries from the watermark up to the oldest
 transaction that is still running: everything below is committed or gone for every snapshot, so no entry is ever missed, however
 late its transaction commits. The days that these entries fall on (local days of their tenant) are summed up again from the
-ledger as a whole, up to the same transaction, so a repeated run changes nothing.
+ledger as a whole, so a repeated run changes nothing.
+
+Numbers of transactions belong to a server. Where a dump was restored on another one, the watermark is not of that server, and
+everything is summed up once more.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ async def rebuild(store: Store) -> Rebuilt:
         async with store.operator() as conn:
             # Another process may be at the same days: the one that comes second sums up what the first has seen, and more.
             await rows.lock_rollup(conn, tenant_id)
-            await rows.rebuild_days(conn, tenant_id, days, await rows.horizon(conn))
+            await rows.rebuild_days(conn, tenant_id, days)
         done.tenants += 1
         done.days += len(days)
     async with store.operator() as conn:

@@ -9,16 +9,16 @@ from sqlalchemy import text
 from tollhouse.reports import repository as rows
 from tollhouse.reports.rollup import NAME
 from tollhouse.store.store import Store
-from tollhouse.usage.verify import Difference
+from tollhouse.usage.verify import Difference, verify
 
 # Only days that are over, and of which no entry is still waiting for the worker.
 COMPARE = text(
-    """
+    f"""
     WITH summed AS (
-        SELECT (e.occurred_at AT TIME ZONE t.timezone)::date AS day,
+        SELECT {rows.DAY} AS day,
                coalesce(sum(e.calls) FILTER (WHERE e.kind <> 'test'), 0) AS calls,
                coalesce(sum(e.input_tokens), 0) + coalesce(sum(e.output_tokens), 0) AS tokens, coalesce(sum(e.cost), 0) AS cost,
-               bool_or(e.xid >= :mark) AS waiting
+               bool_or(e.xid >= :mark AND e.id >= id_floor(CAST(:seen AS timestamptz) - {rows.LAG})) AS waiting
         FROM entries e JOIN tenants t ON t.id = e.tenant_id WHERE e.tenant_id = :tenant GROUP BY 1
     ), rolled AS (
         SELECT day, sum(calls) AS calls, sum(input_tokens + output_tokens) AS tokens, sum(cost) AS cost
@@ -29,7 +29,7 @@ COMPARE = text(
            coalesce(rolled.cost, 0) AS cost, coalesce(summed.cost, 0) AS should_cost
     FROM summed FULL JOIN rolled USING (day)
     WHERE NOT coalesce(waiting, false)
-      AND day < (SELECT (app_now() AT TIME ZONE timezone)::date FROM tenants WHERE id = :tenant)
+      AND day < (SELECT (app_now() AT TIME ZONE zone_at(t, app_now()))::date FROM tenants t WHERE id = :tenant)
       AND (coalesce(rolled.calls, 0), coalesce(rolled.tokens, 0), coalesce(rolled.cost, 0))
           IS DISTINCT FROM (coalesce(summed.calls, 0), coalesce(summed.tokens, 0), coalesce(summed.cost, 0))
     ORDER BY day
@@ -37,13 +37,20 @@ COMPARE = text(
 )
 
 
+async def verify_all(store: Store, tenant_id: UUID) -> list[Difference]:
+    """Every difference: of the ledger's own projections, and of the daily sums."""
+    return [*await verify(store, tenant_id), *await verify_rollups(store, tenant_id)]
+
+
 async def verify_rollups(store: Store, tenant_id: UUID) -> list[Difference]:
     """Each day whose sums differ from its entries."""
     async with store.operator() as conn:
-        mark = await rows.watermark(conn, NAME)
+        mark, seen = await rows.watermark(conn, NAME), await rows.moved_at(conn, NAME)
+    if not mark:
+        return []  # nothing was summed up on this server yet
     async with store.transaction(tenant_id) as conn:
         await conn.execute(text("SET LOCAL statement_timeout = '10min'"))
-        found = (await conn.execute(COMPARE, {"tenant": tenant_id, "mark": mark})).mappings().all()
+        found = (await conn.execute(COMPARE, {"tenant": tenant_id, "mark": mark, "seen": seen})).mappings().all()
     return [
         Difference(
             "daily_sums",

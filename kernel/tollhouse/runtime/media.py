@@ -6,15 +6,14 @@ import base64
 import binascii
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tollhouse.plugin.content import Media, Part
+from tollhouse.plugin.content import Media
 from tollhouse.plugin.errors import InvalidInput, TooLarge
 
 MAX_FILE: Final = 20 * 1024 * 1024
-MAX_FILES: Final = 10
 MAX_PIXELS: Final = 25_000_000
 SUPPORTED: Final = "PNG, JPEG, GIF, WebP, PDF, WAV, MP3, Ogg, M4A, WebM sound, plain text (UTF-8)"
 
@@ -57,32 +56,6 @@ def media(data: bytes, *, name: str | None = None, field: str = "file") -> Media
     except InvalidInput as error:
         raise InvalidInput(error.detail, field=field) from None
     return Media(found.type, found.media_type, data=data, name=name, size=len(data))
-
-
-def check_count(parts: Sequence[Part]) -> None:
-    """At most ten files in one message.
-
-    Raises:
-        InvalidInput: there are more.
-    """
-    if sum(isinstance(part, Media) for part in parts) > MAX_FILES:
-        raise InvalidInput(f"A message can have at most {MAX_FILES} files.", field="parts")
-
-
-_DATA_URL = re.compile(r"data:[\w.+/-]{0,127}(?:;[\w.=+-]{1,127}){0,4};base64,", re.ASCII)
-
-
-def from_data_url(url: str, *, name: str | None = None, field: str = "url") -> Media:
-    """The bytes in a ``data:`` URL, as a part; the type that the URL states is not believed.
-
-    Raises:
-        TooLarge: more than 20 MiB; said before anything is decoded.
-        InvalidInput: not a base64 data URL, or as :func:`sniff`.
-    """
-    head = _DATA_URL.match(url[:1024])
-    if head is None:
-        raise InvalidInput("A data URL looks like data:image/png;base64,….", field=field)
-    return from_base64(url[head.end() :], name=name, field=field)
 
 
 def from_base64(text: str, *, name: str | None = None, field: str = "data") -> Media:

@@ -7,7 +7,8 @@ from tollhouse.store.tables import big, global_table, index, json, ref, tenant_t
 # One row: proof that the master key in use is the one that the stored secrets were encrypted with.
 installation = global_table("installation", Column("key_check", LargeBinary, nullable=False), when("created_at", now=True))
 
-# Stored before it is answered, handled once in effect, kept for ever, replayable.
+# Stored before it is answered, handled once in effect, replayable. The row is kept for ever, so that nothing is handled twice;
+# its content for 30 days.
 inbox = tenant_table(
     "inbox",
     uuid("connection_id"),
@@ -23,12 +24,13 @@ inbox = tenant_table(
     ref("connection_id", "connections"),
     unique("connection_id", "kind", "external_id"),
     index("ix_inbox_waiting", "connection_id", "key", "id", postgresql_where=text("state = 'new'")),
+    index("ix_inbox_kept", "handled_at", postgresql_where=text("state = 'done' and payload <> '{}'")),
     CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
     app="riu",
     operator="ru",
 )
 
-# One row per (event, subscriber) or per message to deliver; drained by the relay.
+# One row per (event, subscriber) or per message to deliver; drained by the relay. What is done is kept for 30 days.
 outbox = tenant_table(
     "outbox",
     txt("kind"),  # event, delivery
@@ -42,13 +44,14 @@ outbox = tenant_table(
     when("next_at", now=True),
     when("handled_at"),
     Index("ix_outbox_waiting", "next_at", postgresql_where=text("state = 'new'")),
+    Index("ix_outbox_done", "handled_at", postgresql_where=text("state = 'done'")),
     # What is to be delivered to one chat, in its order.
     Index(
         "ix_outbox_order", "tenant_id", "subscriber", "key", "id", postgresql_where=text("state = 'new' and kind = 'delivery'")
     ),
     CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
     app="riu",
-    operator="ru",
+    operator="rud",
 )
 
 # Append-only and hash-chained within its tenant: a changed or missing row shows.

@@ -170,17 +170,6 @@ class Store:
             found: str | None = (await conn.execute(text("SELECT version_num FROM alembic_version"))).scalar()
             return found
 
-    async def ping(self) -> bool:
-        """Whether the database answers."""
-        try:
-            async with self._engine.connect() as conn:
-                driver = (await conn.get_raw_connection()).driver_connection
-                assert driver is not None
-                await driver.fetchval("select 1", timeout=2)
-        except (*LOST, DBAPIError):
-            return False
-        return True
-
 
 def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
     """A connection that the server has closed meanwhile is replaced before anybody gets it."""

@@ -13,6 +13,8 @@ tenants = global_table(
     # A new time zone applies from the next local month, so that no window is counted twice.
     txt("next_timezone", null=True),
     when("next_timezone_from"),
+    # The zones before: [{"timezone", "until"}], oldest first. With them a moment stays on the local day that it was on.
+    json("former_zones", default="[]"),
     txt("currency", default="EUR"),
     txt("language", default="en"),
     texts("hosts"),

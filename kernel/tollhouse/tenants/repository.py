@@ -70,5 +70,19 @@ async def taken_hosts(conn: AsyncConnection, tenant_id: UUID, hosts: Sequence[st
     return sorted({host for row in rows for host in row} & set(hosts))
 
 
+_TOOK_EFFECT = text(
+    """
+    SELECT former_zones || jsonb_build_object('timezone', timezone, 'until', next_timezone_from)
+    FROM tenants WHERE id = :tenant_id AND next_timezone_from <= app_now()
+    """
+)
+
+
+async def took_effect(conn: AsyncConnection, tenant_id: UUID) -> list[dict[str, str]] | None:
+    """The former zones of a tenant whose next zone has become its zone; None if it has not."""
+    found: list[dict[str, str]] | None = (await conn.execute(_TOOK_EFFECT, {"tenant_id": tenant_id})).scalar()
+    return found
+
+
 async def now(conn: AsyncConnection) -> Any:
     return (await conn.execute(select(func.app_now()))).scalar_one()

@@ -142,9 +142,9 @@ class TenantService:
         async with self.store.transaction(tenant_id) as conn:
             if "hosts" in plain:
                 await _check_hosts(conn, tenant_id, plain["hosts"])
-            tenant = await _existing(conn, tenant_id)
+            tenant = await _existing(conn, tenant_id, lock=True)
             if changes.timezone is not None:
-                plain |= _timezone_values(tenant, values.valid_timezone(changes.timezone), await repository.now(conn))
+                plain |= await _timezone_values(conn, tenant, values.valid_timezone(changes.timezone))
             if changes.brand is not None:
                 settings = tenant.settings.model_copy(update={"brand": valid_brand(changes.brand)})
                 plain["settings"] = settings.model_dump(mode="json")
@@ -203,13 +203,17 @@ def _plain_values(changes: TenantChanges) -> dict[str, Any]:
     return checked
 
 
-def _timezone_values(tenant: Tenant, wanted: str, moment: datetime) -> dict[str, Any]:
+async def _timezone_values(conn: AsyncConnection, tenant: Tenant, wanted: str) -> dict[str, Any]:
     """``tenant`` carries the zone that counts now; a change that was waiting is replaced."""
-    if wanted == tenant.timezone:
-        return {"timezone": wanted, "next_timezone": None, "next_timezone_from": None}
-    # The later of the two beginnings: neither zone's month is cut short, and no window is counted twice.
-    start = max(next_month_in(tenant.timezone, moment), next_month_in(wanted, moment))
-    return {"timezone": tenant.timezone, "next_timezone": wanted, "next_timezone_from": start}
+    moment = await repository.now(conn)
+    changed: dict[str, Any] = {"timezone": tenant.timezone, "next_timezone": None, "next_timezone_from": None}
+    if moved := await repository.took_effect(conn, tenant.id):
+        changed["former_zones"] = moved
+    if wanted != tenant.timezone:
+        # The later of the two beginnings: neither zone's month is cut short.
+        start = max(next_month_in(tenant.timezone, moment), next_month_in(wanted, moment))
+        changed |= {"next_timezone": wanted, "next_timezone_from": start}
+    return changed
 
 
 async def _check_hosts(conn: AsyncConnection, tenant_id: UUID, hosts: Sequence[str]) -> None:

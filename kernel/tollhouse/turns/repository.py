@@ -110,8 +110,8 @@ SETTLE = Statement(
     f"""
     WITH {ENDED.cte}, {RESOLVE_CTES}, {ENTRY_CTES}, {EVENTS.cte},
     done AS (
-        UPDATE turns t SET state = e.turn_state, reply = e.reply, usage = e.usage, error = e.error, model = e.model,
-                           finished_at = app_now()
+        UPDATE turns t SET state = e.turn_state, usage = e.usage, error = e.error, model = e.model, finished_at = app_now(),
+                           reply = CASE WHEN e.conversation IS NULL OR t.conversation_id IS NOT NULL THEN e.reply END
         FROM h JOIN ended e ON e.hold = h.id
         WHERE t.tenant_id = :tenant AND t.id = ANY(:ended_turn::uuid[]) AND t.id = e.turn AND t.attempt = e.attempt
     ),
@@ -139,7 +139,8 @@ SETTLE = Statement(
     SELECT id FROM h
     """
 )
-"""Gives the holds that it resolved; the others had been resolved before, and nothing was done for them."""
+"""Gives the holds that it resolved; the others had been resolved before, and nothing was done for them. A turn whose
+conversation was deleted meanwhile keeps no words."""
 
 HOLD_STATE = Statement(
     """
@@ -158,10 +159,22 @@ FINISH_LATE = Statement(
         ORDER BY user_id IS NULL, id FOR UPDATE
     ),
     done AS (
-        UPDATE turns SET state = 'done', reply = :reply::jsonb, usage = :usage::jsonb, error = NULL, model = :model,
-                         finished_at = app_now()
-        WHERE tenant_id = :tenant AND id = :turn AND state = 'failed' AND (SELECT count(*) FROM locked) >= 0
+        UPDATE turns SET state = 'done', usage = :usage::jsonb, error = NULL, model = :model, finished_at = app_now(),
+                         reply = CASE WHEN :conversation::uuid IS NULL OR conversation_id IS NOT NULL THEN :reply::jsonb END
+        WHERE tenant_id = :tenant AND id = :turn AND state = 'failed' AND error->>'code' IS DISTINCT FROM 'erased'
+          AND (SELECT count(*) FROM locked) >= 0
         RETURNING id
+    ),
+    talk AS MATERIALIZED (
+        SELECT id FROM conversations
+        WHERE tenant_id = :tenant AND id = :conversation::uuid AND EXISTS (SELECT 1 FROM done) FOR NO KEY UPDATE
+    ),
+    answered AS (
+        INSERT INTO messages (tenant_id, id, conversation_id, turn_id, role, parts)
+        SELECT :tenant, :message, talk.id, :turn, 'assistant', :parts::jsonb FROM talk
+    ),
+    touched AS (
+        UPDATE conversations c SET updated_at = app_now() FROM talk WHERE c.tenant_id = :tenant AND c.id = talk.id
     ),
     moved AS (
         UPDATE counters c SET used = c.used + x.used

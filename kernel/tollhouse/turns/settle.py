@@ -167,6 +167,9 @@ class Settlement:
             reply=reply_json(ended.reply),
             usage=usage_json(charge.usage),
             model=charge.model,
+            conversation=admitted.conversation_id,
+            message=new_id(),
+            parts=_parts_json(ended.reply),
         )
         if not finished:
             ids, used = [], []
@@ -194,8 +197,13 @@ def _turn(ended: Ended) -> dict[str, Any]:
         "conversation": admitted.conversation_id,
         "title": title_of(admitted.ask.parts) if answered else None,
         "message": new_id() if answered else None,
-        "parts": stored_json([part_to_json(part) for part in reply.parts]) if answered and reply is not None else None,
+        "parts": _parts_json(reply) if answered and reply is not None else None,
     }
+
+
+def _parts_json(reply: Reply) -> str:
+    """The reply as a conversation keeps it."""
+    return stored_json([part_to_json(part) for part in reply.parts])
 
 
 def _event(ended: Ended) -> dict[str, Any]:

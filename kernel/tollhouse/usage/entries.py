@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from tollhouse.store.ids import new_id
 from tollhouse.store.sql import Rows, Statement, array_text
 
@@ -118,7 +121,20 @@ ENTRY_CTES = f"""
     {ENTRIES.cte},
     appended AS ({_INSERT} JOIN h ON h.id = entry.id)"""
 
+_EVERYTHING = text(
+    """
+    SELECT id, kind, turn_id, agent_id, channel, model, outcome, calls, input_tokens, output_tokens, occurred_at
+    FROM entries WHERE tenant_id = :tenant AND user_id = :user ORDER BY id
+    """
+)
+
 APPEND = Statement(f"WITH {ENTRIES.cte} {_INSERT}")
+
+
+async def everything_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> list[dict[str, Any]]:
+    """What a user used, for an export. What it cost the tenant is not theirs."""
+    rows = (await conn.execute(_EVERYTHING, {"tenant": tenant_id, "user": user_id})).mappings()
+    return [dict(row) for row in rows]
 
 
 async def append(

@@ -135,7 +135,8 @@ usage_daily = tenant_table(
     operator="riud",
 )
 
-watermarks = global_table("watermarks", txt("name"), big("xid", default=0), when("at", now=True))
+# ``cluster``: where the transaction's number comes from. A dump restored elsewhere meets a server that counts anew.
+watermarks = global_table("watermarks", txt("name"), big("xid", default=0), when("at", now=True), txt("cluster", default=""))
 
 # Why somebody was told no: repeats within a minute share a row.
 denials = tenant_table(

@@ -146,13 +146,6 @@ class PriceBook:
         self._tenants: OrderedDict[UUID, _TenantPrices] = OrderedDict()
         self._loading = asyncio.Lock()
 
-    def peek(self, tenant_id: UUID, backend: str, model: str) -> Price | None:
-        """The price in force, from memory; None: it is not there or not fresh (or unknown), so ask :meth:`get`."""
-        known = self._tenants.get(tenant_id)
-        if known is None or self._suggested is None or time.monotonic() - known.checked > FRESH_SECONDS:
-            return None
-        return self._effective(known, (backend, model), known.now)
-
     async def get(self, tenant_id: UUID, backend: str, model: str, at: datetime | None = None) -> Price | None:
         """The price in force (or the one of ``at``); None if it is unknown: raise an alarm, never count 0."""
         known = await self._fresh(tenant_id)

@@ -39,6 +39,15 @@ COUNTERS = text(
     WHERE c.tenant_id = :tenant AND (c.used <> coalesce(charged.used, 0) OR c.held <> coalesce(set_aside.held, 0))
     """
 )
+# A short window's counter is pruned two days after it; any other, and one that was charged a moment ago, must be there.
+MISSING = text(
+    """
+    SELECT x.id FROM entries e, unnest(e.counter_ids) AS x(id) WHERE e.tenant_id = :tenant
+    GROUP BY x.id
+    HAVING max(e.occurred_at) > now() - interval '1 day' OR max(e.occurred_at) - min(e.occurred_at) > interval '6 hours'
+    EXCEPT SELECT id FROM counters WHERE tenant_id = :tenant
+    """
+)
 # Set operations, not NOT EXISTS: whatever the statistics say, these read each table once.
 UNPOSTED = text(
     """
@@ -75,6 +84,7 @@ async def verify(store: Store, tenant_id: UUID) -> list[Difference]:
         await conn.execute(text("SET LOCAL statement_timeout = '10min'"))
         return [
             *await _counters(conn, tenant_id),
+            *await _rows(conn, tenant_id, MISSING, "counter_missing", "a counter that was charged is not there"),
             *await _rows(conn, tenant_id, UNPOSTED, "hold_without_entry", "a resolved hold has no entry"),
             *await _rows(conn, tenant_id, FORGOTTEN, "forgotten_hold", "its process is gone and nobody expired it"),
             *await _rows(conn, tenant_id, UNCHARGED, "turn_without_entry", "a finished turn has no entry"),

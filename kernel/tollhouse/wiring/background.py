@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.billing.orders import handle_payment_event
@@ -25,6 +25,7 @@ from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.ports import TurnRequest, TurnResult
 from tollhouse.reports.rollup import rebuild
+from tollhouse.reports.verify import verify_all
 from tollhouse.store.events import payment_from_json
 from tollhouse.store.ids import parse_id
 from tollhouse.store.inbox import InboxRow
@@ -32,21 +33,13 @@ from tollhouse.store.scope import tenant_scope
 from tollhouse.tenants.models import tenants
 from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.sweeper import sweep
-from tollhouse.usage.verify import Difference, verify
+from tollhouse.usage.verify import Difference
 from tollhouse.wiring.container import Container, emitter
 from tollhouse.wiring.guests import find_guest
 from tollhouse.wiring.jobs import JobHandlers, Jobs
+from tollhouse.wiring.retention import prune
 
 log = logging.getLogger(__name__)
-
-PRUNE_COUNTERS = text(
-    """DELETE FROM counters WHERE "window" IN ('minute', 'hour') AND window_end < now() - interval '2 days' AND held = 0"""
-)
-
-PRUNE_CREDENTIALS = (
-    text("DELETE FROM sessions WHERE tenant_id = :tenant AND least(expires_at, revoked_at) < now() - interval '90 days'"),
-    text("DELETE FROM one_time_tokens WHERE tenant_id = :tenant AND least(expires_at, used_at) < now() - interval '90 days'"),
-)
 
 
 class Background:
@@ -76,7 +69,7 @@ class Background:
             sweep_holds=lambda: sweep(c.store),
             rebuild_rollups=lambda: rebuild(c.store),
             renew_due=lambda: renew_due(c.store, self_renewing=self.self_renewing(), emit=emit),
-            prune=self.prune,
+            prune=lambda: prune(c.store),
             verify_ledger=self.verify_ledgers,
             alarm=self.alarm,
         )
@@ -114,25 +107,16 @@ class Background:
             name for name, one in self.container.host.payment_providers.items() if one.obj.capabilities.renews == "provider"
         ]
 
-    async def prune(self) -> None:
-        """Forget counters of short windows that nothing can be charged to any more, and credentials long past their time."""
-        async with self.container.store.operator() as conn:
-            await conn.execute(PRUNE_COUNTERS)
-            ids = (await conn.execute(select(tenants.c.id))).scalars().all()
-        for tenant_id in ids:
-            async with self.container.store.transaction(tenant_id) as conn:
-                for statement in PRUNE_CREDENTIALS:
-                    await conn.execute(statement, {"tenant": tenant_id})
-
     async def verify_ledgers(self) -> None:
         """Recompute every ledger; a difference is an alarm of its tenant."""
         async with self.container.store.operator() as conn:
             ids = (await conn.execute(select(tenants.c.id))).scalars().all()
         for tenant_id in ids:
-            for difference in await verify(self.container.store, tenant_id):
+            store = self.container.store
+            for difference in await verify_all(store, tenant_id):
                 log.error("ledger of %s: %s", tenant_id, difference.detail)
                 tell = partial(_tell_difference, difference=difference)
-                await self.container.store.run(tenant_scope(tenant_id), tell)
+                await store.run(tenant_scope(tenant_id), tell)
 
     async def alarm(self, code: str, message: str) -> None:
         """Something of the whole installation; there is no tenant whose page could show it."""

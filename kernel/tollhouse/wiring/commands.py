@@ -13,7 +13,7 @@ from tollhouse.host.loader import load_plugins
 from tollhouse.host.rotation import reencrypt
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import ConfigError, NotFound
-from tollhouse.reports.verify import verify_rollups
+from tollhouse.reports.verify import verify_all
 from tollhouse.settings import Settings
 from tollhouse.store.audit import CLI
 from tollhouse.store.migrations.head import HEAD
@@ -21,7 +21,6 @@ from tollhouse.store.secrets import load_master_key, open_secrets
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
 from tollhouse.tenants.values import Tenant
-from tollhouse.usage.verify import verify
 from tollhouse.wiring.bootstrap import bootstrap
 from tollhouse.wiring.container import Container
 from tollhouse.wiring.database import check_schema
@@ -146,7 +145,7 @@ async def verify_ledgers(container: Container, slug: str | None) -> list[dict[st
         chosen = [{"id": (await container.directory.by_slug(slug)).id, "slug": slug}]
     found: list[dict[str, Any]] = []
     for tenant in chosen:
-        differences = [*await verify(container.store, tenant["id"]), *await verify_rollups(container.store, tenant["id"])]
+        differences = await verify_all(container.store, tenant["id"])
         found += [
             {"tenant": tenant["slug"], "check": one.check, "subject": str(one.subject), "detail": one.detail}
             for one in differences

@@ -29,11 +29,9 @@ from tollhouse.billing.plan_service import PlanService
 from tollhouse.billing.plans import PlanCache
 from tollhouse.billing.ports import SubscriptionsPort
 from tollhouse.billing.service import SubscriptionService
-from tollhouse.billing.subscription_repository import end_of_user
 from tollhouse.billing.subscriptions import start_default
 from tollhouse.conversations.files import FileLimits, FileService
 from tollhouse.conversations.ports import ConversationsPort, FilesPort
-from tollhouse.conversations.repository import delete_of_user
 from tollhouse.conversations.service import ConversationService
 from tollhouse.delivery.service import QueueService
 from tollhouse.host.caller import Caller
@@ -64,7 +62,7 @@ from tollhouse.tenants.directory import TenantDirectory
 from tollhouse.tenants.service import TenantService
 from tollhouse.turns.admit import Admission
 from tollhouse.turns.catalog import AgentCatalog
-from tollhouse.turns.forget import forget_replies, forget_replies_of_user
+from tollhouse.turns.forget import forget_replies
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.ports import CatalogPort, TurnsPort, UsagePort
 from tollhouse.turns.service import TurnService
@@ -72,6 +70,7 @@ from tollhouse.turns.settle import Settlement
 from tollhouse.usage.prices import PriceBook
 from tollhouse.usage.runners import Runner
 from tollhouse.usage.watch import AlarmService, DenialService
+from tollhouse.wiring.personal_data import EXPORTS, erases
 
 WEB = "web"
 
@@ -191,7 +190,8 @@ def build(
             passwords,
             authenticator,
             start_default,
-            erases=(delete_of_user, forget_replies_of_user, files.erase, end_of_user),
+            exports=EXPORTS,
+            erases=erases(files),
         ),
         contexts=contexts,
         connections=connections,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import func
 
 from tollhouse.agents.models import agents
 from tollhouse.auth.models import users
+from tollhouse.conversations import models
 from tollhouse.conversations.files import FileLimits, FileService
 from tollhouse.conversations.service import ConversationService
 from tollhouse.plugin.access import Principal
+from tollhouse.plugin.content import Part, part_to_json
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.store.blobs import BlobStore
 from tollhouse.store.ids import new_id
@@ -35,6 +39,16 @@ async def person(store: Store, tenant_id: UUID, **values: Any) -> Principal:
     async with store.transaction(tenant_id) as conn:
         await conn.execute(users.insert().values(tenant_id=tenant_id, id=user_id, **values))
     return Principal(tenant_id, user_id, "password", "web")
+
+
+async def add_message(store: Store, who: Principal, conversation: str, role: str, parts: Sequence[Part]) -> None:
+    """What a turn writes."""
+    talks, key = models.conversations, {"tenant_id": who.tenant_id, "conversation_id": UUID(conversation)}
+    mine = (talks.c.tenant_id == who.tenant_id) & (talks.c.id == UUID(conversation))
+    values = {**key, "id": new_id(), "role": role, "parts": [part_to_json(part) for part in parts]}
+    async with store.transaction(who.tenant_id) as conn:
+        await conn.execute(models.messages.insert().values(values))
+        await conn.execute(talks.update().where(mine).values(updated_at=func.app_now()))
 
 
 async def agent(store: Store, tenant_id: UUID, slug: str = "guide") -> UUID:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tollhouse.conversations import files_repository, repository
+from tests.kernel.conversations.conftest import add_message
 from tollhouse.conversations.files import FileService, clean_name
 from tollhouse.conversations.ports import FilesPort
 from tollhouse.conversations.service import ConversationService
@@ -65,8 +65,7 @@ async def test_nobody_opens_another_persons_file(
 
 async def _show(store: Store, who: Principal, conversation: str, *shown: FileRef) -> None:
     parts = [Text("look"), *(Media(file.type, file.media_type, file_id=file.id, size=file.size) for file in shown)]
-    async with store.transaction(who.tenant_id) as conn:
-        await repository.append_message(conn, who.tenant_id, UUID(conversation), "user", parts)
+    await add_message(store, who, conversation, "user", parts)
 
 
 async def test_a_conversation_takes_along_the_files_that_only_it_showed(
@@ -92,15 +91,6 @@ async def test_a_conversation_takes_along_the_files_that_only_it_showed(
     await conversations.delete(ada, kept.id)
     with pytest.raises(NotFound):
         await files.open(ada, shared.id)
-
-
-async def test_files_go_over_to_another_user_or_away(store: Store, files: FileService, ada: Principal, eve: Principal) -> None:
-    kept = await files.put(eve, b"x", "x")
-    async with store.transaction(ada.tenant_id) as conn:
-        await files_repository.give_to(conn, ada.tenant_id, eve.user_id, ada.user_id)
-    assert (await files.open(ada, kept.id))[0] == kept
-    async with store.transaction(ada.tenant_id) as conn:
-        assert await files_repository.delete_of_user(conn, ada.tenant_id, ada.user_id) == [UUID(kept.id)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import pytest
 from sqlalchemy import func, select, text
@@ -22,10 +22,12 @@ from tollhouse.plugin import InvalidInput
 from tollhouse.reports.rollup import rebuild
 from tollhouse.reports.service import MarginRow, ReportService, RevenueRow, UsageRow, margins, to_csv
 from tollhouse.reports.verify import verify_rollups
+from tollhouse.store.audit import SYSTEM
 from tollhouse.store.ids import new_id
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
-from tollhouse.usage.models import entries, usage_daily
+from tollhouse.tenants.service import TenantChanges, TenantService
+from tollhouse.usage.models import entries, usage_daily, watermarks
 
 NOW = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 SUMMED = ("calls", "input_tokens", "output_tokens", "cost", "latency_ms")
@@ -185,6 +187,38 @@ async def test_an_hour_at_a_midnight_that_comes_twice_is_in_a_day(store: Store, 
         days = (await conn.execute(select(usage_daily.c.day).where(usage_daily.c.tenant_id == tenant_id))).scalars().all()
     store.at(None)
     assert days == [between.date()]
+
+
+async def test_a_tenant_that_moves_twice_keeps_its_days(store: Store, tenant_id: UUID) -> None:
+    """An hour before midnight in UTC is another day in Tokyo, and was never one of Honolulu's."""
+    service, user = TenantService(store), new_id()
+    moments = [NOW.replace(year=NOW.year - 1, month=month, day=15, hour=23) for month in (1, 3, 5)]
+    for moment, zone in zip(moments, ("Asia/Tokyo", "Pacific/Honolulu", None), strict=True):
+        store.at(moment)
+        await write(store, tenant_id, entry(tenant_id, user, occurred_at=moment))
+        if zone is not None:
+            await service.update(tenant_id, TenantChanges(timezone=zone), actor=SYSTEM)
+    await rebuilt(store)
+    report = await ReportService(store).usage(tenant_id, "day", moments[0].date(), moments[2].date())
+    year = NOW.year - 1
+    assert [row.key for row in report] == [f"{year}-01-15", f"{year}-03-16", f"{year}-05-15"]
+    assert await verify_rollups(store, tenant_id) == []
+
+
+async def test_after_a_restore_on_another_server_sums_go_on(store: Store, tenant_id: UUID) -> None:
+    """There the numbers of transactions begin anew, far below the watermark and below those of the entries."""
+    day = NOW - timedelta(days=3)
+    old = entry(tenant_id, new_id(), occurred_at=day, xid=2**60)
+    await write(store, tenant_id, old)
+    async with store.operator() as conn:
+        await conn.execute(text("DELETE FROM watermarks"))
+        moved = {"id": uuid5(NAMESPACE_URL, "watermark:usage_daily"), "xid": 2**61, "cluster": "another server"}
+        await conn.execute(watermarks.insert().values(name="usage_daily", **moved))
+    fresh = entry(tenant_id, new_id(), occurred_at=day)
+    await write(store, tenant_id, fresh)
+    await rebuilt(store)
+    assert (await projected(store, tenant_id)) == recomputed([old, fresh])
+    assert (await rebuild(store)).days == 0
 
 
 async def test_a_report_joins_daily_sums_with_what_is_not_rolled_up_yet(

@@ -40,11 +40,11 @@ async def _die(world: World) -> None:
         await conn.execute(lapsed.values(lease_until=text("now() - interval '1 second'")))
 
 
-async def _stuck_turn(world: World, caller: Any, key: str | None = None) -> asyncio.Task[Any]:
+async def _stuck_turn(world: World, caller: Any, key: str | None = None, **values: Any) -> asyncio.Task[Any]:
     """A turn whose model does not answer before ``world.model.gate`` is set."""
     world.model.gate = asyncio.Event()
     before = len(world.model.calls)
-    task = asyncio.create_task(world.container.turns.run(caller, say(external_id=key)))
+    task = asyncio.create_task(world.container.turns.run(caller, say(external_id=key, **values)))
     async with asyncio.timeout(10):
         while len(world.model.calls) == before:  # noqa: ASYNC110 - the model is scripted, it tells nobody
             await asyncio.sleep(0.005)

@@ -145,6 +145,15 @@ PNG = bytes.fromhex(
 )
 
 
+async def test_an_empty_conversation_is_named_by_what_was_said_first(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    begun = await world.container.conversations.start(caller.user, shop.agent_id)
+    for text in ("  How do I   bake bread?\nI have flour.", "And then?"):
+        await world.container.turns.run(caller, say(text, store=True, conversation=begun.id))
+    assert (await world.container.conversations.get(caller.user, begun.id)).title == "How do I bake bread?"
+
+
 async def test_a_picture_is_kept_only_for_a_turn_that_was_admitted(world: World) -> None:
     shop = await open_shop(
         world.store, {"metric": "calls", "amount": 1, "window": "day"}, spec={"modalities": ["text", "image"]}
