@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
@@ -48,7 +49,7 @@ ROUNDS = 6
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A turn that somebody asks for, with the bytes of its media, and where it was found before."""
+    """A turn that somebody asks for, with its media, and where it was found before."""
 
     caller: Caller
     request: TurnRequest
@@ -57,6 +58,7 @@ class Ask:
     body: bytes
     turn_id: UUID
     attempt: int = 1
+    began: datetime | None = None  # of a turn whose earlier attempt failed
 
     @classmethod
     def of(cls, caller: Caller, request: TurnRequest, media: Resolved, source_id: UUID | None) -> Ask:

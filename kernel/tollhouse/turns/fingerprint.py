@@ -14,7 +14,8 @@ from tollhouse.plugin.ports import TurnRequest
 def body_hash(request: TurnRequest, parts: Sequence[Part]) -> bytes:
     """SHA-256 over the canonical form of the request, without its idempotency key.
 
-    ``parts`` have their bytes: a file that was uploaded again under another id is still the same file.
+    ``parts`` have the bytes that are here: a file that was uploaded again under another id is still the same file. A remote
+    picture is its address.
     """
     body = {
         "agent": request.agent,

@@ -15,11 +15,14 @@ from tollhouse.plugin.errors import InvalidInput, NotFound
 from tollhouse.runtime.prepare import Planned, Prepared
 
 MAX_MEDIA = 10
+Found = tuple[Part, FileRef | None]
+"""A part, and what it is recorded as if it is not stored yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Parts with their bytes; ``fresh`` are those that came with the request and are not stored."""
+    """Parts with their bytes, those of remote pictures once they are fetched; ``fresh`` came with the request and are not
+    stored."""
 
     parts: tuple[Part, ...]
     fresh: tuple[FileRef, ...] = ()
@@ -41,16 +44,27 @@ class MediaLoader:
         self._files = files
         self._fetch = fetch
 
-    async def resolve(self, who: Principal, parts: Sequence[Part]) -> Resolved:
-        """The parts with their bytes. Nothing is stored yet: that is for a turn that was admitted, see :meth:`keep`.
+    async def open(self, who: Principal, parts: Sequence[Part]) -> Resolved:
+        """The parts with the bytes that are here; nothing is asked for over the network. Nothing is stored yet either: that is
+        for a turn that was admitted, see :meth:`keep`.
 
         Raises:
             InvalidInput: too many files, a type that is not supported, an unknown upload; the part is named.
         """
         if sum(isinstance(part, Media) for part in parts) > MAX_MEDIA:
             raise InvalidInput(f"At most {MAX_MEDIA} files can be sent with one message.", field="parts")
-        found = [await self._part(who, part, place) for place, part in enumerate(parts)]
-        return Resolved(tuple(part for part, _ in found), tuple(ref for _, ref in found if ref is not None))
+        return _resolved([await self._open(who, part, place) for place, part in enumerate(parts)])
+
+    async def fetch(self, opened: Resolved) -> Resolved:
+        """The same with the bytes of remote pictures.
+
+        Raises:
+            InvalidInput: an address that is not allowed or does not answer, a type that is not supported; the part is named.
+        """
+        if not any(isinstance(part, Media) and part.data is None for part in opened.parts):
+            return opened
+        fetched = _resolved([await self._fetched(part, place) for place, part in enumerate(opened.parts)])
+        return Resolved(fetched.parts, opened.fresh + fetched.fresh)
 
     async def keep(self, who: Principal, resolved: Resolved) -> None:
         """Store what came as bytes as uploads of this person."""
@@ -58,17 +72,29 @@ class MediaLoader:
         for ref in resolved.fresh:
             await self._files.keep(who, ref, data[ref.id] or b"")
 
-    async def _part(self, who: Principal, part: Part, place: int) -> tuple[Part, FileRef | None]:
+    async def _open(self, who: Principal, part: Part, place: int) -> Found:
         if not isinstance(part, Media):
             return part, None
-        try:
-            if part.file_id is not None:
+        if part.file_id is not None:
+            try:
                 ref, data = await self._files.open(who, part.file_id)
-                return _media(ref, data, part.file_id), None
-            data = part.data if part.data is not None else await self._fetch(part.url or "")
+            except NotFound:
+                raise InvalidInput("There is no such upload.", field=f"parts.{place}.file_id") from None
+            return _media(ref, data, part.file_id), None
+        return (part, None) if part.data is None else self._described(part, part.data, place)
+
+    async def _fetched(self, part: Part, place: int) -> Found:
+        if not isinstance(part, Media) or part.data is not None:
+            return part, None
+        try:
+            data = await self._fetch(part.url or "")
+        except InvalidInput as error:
+            raise InvalidInput(error.detail, field=f"parts.{place}") from error
+        return self._described(part, data, place)
+
+    def _described(self, part: Media, data: bytes, place: int) -> Found:
+        try:
             ref = self._files.describe(data, part.name or part.type)
-        except NotFound:
-            raise InvalidInput("There is no such upload.", field=f"parts.{place}.file_id") from None
         except InvalidInput as error:
             raise InvalidInput(error.detail, field=f"parts.{place}") from error
         return _media(ref, data, ref.id), ref
@@ -99,6 +125,10 @@ class MediaLoader:
         except NotFound:
             return Text(f"({part.type} that is no longer there)")
         return _media(ref, data, part.file_id)
+
+
+def _resolved(found: Sequence[Found]) -> Resolved:
+    return Resolved(tuple(part for part, _ in found), tuple(ref for _, ref in found if ref is not None))
 
 
 def _bare(message: Message) -> bool:

@@ -73,7 +73,7 @@ class TurnService:
         """
         principal = caller.user
         _check(request)
-        ask = Ask.of(caller, request, await self._media.resolve(principal, request.parts), source_id)
+        ask = Ask.of(caller, request, await self._media.open(principal, request.parts), source_id)
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
             return admitted
@@ -89,6 +89,8 @@ class TurnService:
                 if isinstance(found, TurnResult):
                     return found
                 ask = found
+            # Not before the key was looked up: a repeated request needs no picture, and finds its turn whatever became of it.
+            ask = replace(ask, media=await self._media.fetch(ask.media))
             try:
                 return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
@@ -197,7 +199,7 @@ async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
     if row["state"] == "running" and row["alive"]:
         raise TurnRunning(turn_id=str(row["id"]))
     request = replace(ask.request, conversation=str(row["conversation_id"]) if row["conversation_id"] else None)
-    return replace(ask, turn_id=row["id"], attempt=row["attempt"] + 1, request=request)
+    return replace(ask, turn_id=row["id"], attempt=row["attempt"] + 1, request=request, began=row["created_at"])
 
 
 def _check(request: TurnRequest) -> None:
@@ -213,7 +215,7 @@ def _check(request: TurnRequest) -> None:
 def _result(admitted: Admitted, state: Any, *, reply: Any, usage: TokenUsage, model: str) -> TurnResult:
     case = admitted.case
     assert case.facts.agent is not None
-    created: datetime = case.facts.now
+    created: datetime = admitted.ask.began or case.facts.now
     return TurnResult(
         id=str(admitted.hold.turn_id),
         state=state,

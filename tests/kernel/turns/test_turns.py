@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from sqlalchemy import select
 from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.conversations.models import files
+from tollhouse.plugin.errors import BackendRejected
 from tollhouse.turns.errors import OtherBody
 from tollhouse.usage.models import alarms, counters, entries, holds
 from tollhouse.usage.verify import verify
@@ -183,3 +185,40 @@ async def test_the_same_file_uploaded_again_is_the_same_request(world: World) ->
         results.append(await world.container.turns.run(caller, say(parts=(part,), external_id="k")))
     assert results[0].id == results[1].id
     assert results[1].replayed
+
+
+async def test_a_repeated_request_needs_no_remote_picture(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address is what was asked for; what it leads to may change, or go."""
+    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    fetched: list[str] = []
+
+    async def fetch(url: str) -> bytes:
+        fetched.append(url)
+        return PNG
+
+    monkeypatch.setattr(world.container.turns._media, "_fetch", fetch)
+    part = th.Media("image", "image/png", url="https://pictures.example/dot.png")
+    first = await world.container.turns.run(caller, say(parts=(part,), external_id="k"))
+    again = await world.container.turns.run(caller, say(parts=(part,), external_id="k"))
+    assert (again.id, again.replayed, fetched) == (first.id, True, [part.url])
+    other = th.Media("image", "image/png", url="https://pictures.example/other.png")
+    with pytest.raises(OtherBody):
+        await world.container.turns.run(caller, say(parts=(other,), external_id="k"))
+
+
+async def test_a_repeated_answer_is_the_first_answer(world: World) -> None:
+    """Of a turn that took two attempts as well."""
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    def fail(request: th.CompletionRequest) -> th.Completion:
+        raise BackendRejected()
+
+    world.model.answer = fail
+    with pytest.raises(BackendRejected):
+        await world.container.turns.run(caller, say(external_id="k"))
+    world.model.answer = world.model.polite
+    first = await world.container.turns.run(caller, say(external_id="k"))
+    again = await world.container.turns.run(caller, say(external_id="k"))
+    assert replace(again, replayed=False) == first
