@@ -17,7 +17,7 @@ from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound
 from tollhouse.policy import facts as facts_module
 from tollhouse.policy import reasons
 from tollhouse.policy.facts import AgentFacts, Facts, read_facts
-from tollhouse.policy.limits import Applied, Fit, Needs, applied_limits, fit, status_of
+from tollhouse.policy.limits import CAP_ID, Applied, Fit, Needs, applied_limits, fit, status_of
 from tollhouse.policy.reasons import Reason
 from tollhouse.policy.rules import RULES, AccessRequest, Case, Rule, case_of, first_reason
 from tollhouse.policy.words import limit_sentence
@@ -107,7 +107,7 @@ class PolicyEngine:
             status=status,
             retryable=retryable,
             retry_after=wait,
-            limit=_statuses(case, [blocking])[0] if blocking is not None else None,
+            limit=next(iter(_statuses(case, [blocking])), None) if blocking is not None else None,
             limits=_statuses(case, applied_limits(case, case.facts.standings)) if case.entitlement.usable else (),
             plan=case.plan.slug if case.plan else None,
             upgrade_url=self._upgrade(case.facts.tenant.slug) if status in (402, 403, 429) else None,
@@ -203,7 +203,8 @@ def refusal(decision: Decision) -> AccessDenied | NotFound:
 def _statuses(case: Case, applied: Sequence[Applied]) -> tuple[LimitStatus, ...]:
     agent = case.facts.agent
     names: Mapping[UUID, str] = {agent.id: agent.slug} if agent else {}
-    return tuple(status_of(one, names) for one in applied)
+    # What the tenant may spend in a day is the business of its staff; ``explain`` tells them.
+    return tuple(status_of(one, names) for one in applied if one.limit.id != CAP_ID)
 
 
 def _seconds(case: Case, blocking: Applied) -> int:

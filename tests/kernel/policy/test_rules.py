@@ -233,5 +233,7 @@ def test_the_tenants_own_cap_denies_everybody() -> None:
     assert decide(WELL.but(tenant__daily_cost_cap=11), needs=dear).allowed
     decision = decide(WELL.but(tenant__daily_cost_cap=10), needs=dear)
     assert (decision.reason, decision.status, decision.retryable) == ("tenant_cap_reached", 403, False)
+    assert decision.limit is None, "what the tenant may spend is not its customers' business"
+    assert all(one.amount != 10 for one in decision.limits)
     staff = WELL.but(tenant__daily_cost_cap=10, metadata={"test": True}, user__role="admin")
     assert decide(staff, needs=dear).reason == "tenant_cap_reached", "a try-out costs the tenant as much as a turn"
