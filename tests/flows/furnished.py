@@ -40,9 +40,9 @@ from tollhouse.store.blobs import blob_key
 from tollhouse.store.ids import new_id
 from tollhouse.store.secrets import SecretBox
 from tollhouse.store.store import Store
-from tollhouse.store.tables import metadata
 from tollhouse.tenants.models import tenants
 from tollhouse.testing.fakes import FakeMessenger
+from tollhouse.wiring.schema import metadata
 
 MASTER_KEY = SecretStr(base64.b64encode(KEY).decode())
 REPLY = "the-model-has-spoken"
