@@ -77,11 +77,15 @@ def parse_link(token: str, tenant_id: UUID | None = None) -> ParsedToken:
 
 
 async def use(conn: AsyncConnection, parsed: ParsedToken, purposes: Sequence[Purpose]) -> Link:
-    """Use a link up, in the present transaction: of any number of parallel tries, one succeeds.
+    """Use a link up, in the present transaction: of any number of parallel tries, one succeeds. Its user's row is locked first,
+    as by everybody who changes what somebody signs in with.
 
     Raises:
         LinkInvalid: used, expired, unknown, or of another purpose.
     """
+    found = _link(await repository.peek_link(conn, parsed.tenant_id, parsed.digest, purposes))
+    if found.user_id is not None:
+        await repository.get_user(conn, parsed.tenant_id, found.user_id, lock=True)
     return _link(await repository.use_link(conn, parsed.tenant_id, parsed.digest, purposes))
 
 

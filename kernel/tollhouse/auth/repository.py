@@ -38,16 +38,19 @@ SELECT k.id, k.scopes, coalesce(k.last_used_at < app_now() - $3::interval, true)
 """
 
 
+# A user's row is locked before the rows of its sessions, keys and links, by everybody.
+
+
 async def touch_session(conn: AsyncConnection, tenant_id: UUID, session_id: UUID, user_id: UUID) -> None:
     """Note that a session, and with it its user, was seen now."""
-    await conn.execute(_one(sessions, tenant_id, session_id).values(last_seen_at=NOW))
     await _touch_user(conn, tenant_id, user_id)
+    await conn.execute(_one(sessions, tenant_id, session_id).values(last_seen_at=NOW))
 
 
 async def touch_key(conn: AsyncConnection, tenant_id: UUID, key_id: UUID, user_id: UUID) -> None:
     """Note that a key, and with it its user, was seen now."""
-    await conn.execute(_one(api_keys, tenant_id, key_id).values(last_used_at=NOW))
     await _touch_user(conn, tenant_id, user_id)
+    await conn.execute(_one(api_keys, tenant_id, key_id).values(last_used_at=NOW))
 
 
 async def _touch_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:

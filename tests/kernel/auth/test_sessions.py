@@ -7,11 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import func, select
 
+from tests.conftest import Cluster
 from tollhouse.auth import repository
 from tollhouse.auth.authenticator import Authenticator
 from tollhouse.auth.errors import BadCredentials, LinkInvalid
@@ -239,3 +241,40 @@ async def test_a_login_that_fails_leaves_no_session(auth: Auth, tenant_id: UUID)
         await auth.sign_in(user, password="wrong wrong")
     async with auth.store.transaction(tenant_id) as conn:
         assert (await conn.execute(select(func.count()).select_from(sessions))).scalar_one() == 0
+
+
+async def _until_somebody_waits(cluster: Cluster) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    conn = await asyncpg.connect(cluster.dsn)  # the login itself, who sees what its connections wait for
+    async with asyncio.timeout(10):
+        while not await conn.fetchval(waiting):  # noqa: ASYNC110 - a lock wait tells nobody
+            await asyncio.sleep(0.01)
+    await conn.close()
+
+
+@pytest.mark.parametrize("what", ["session", "link"])
+async def test_everybody_locks_a_user_before_what_they_sign_in_with(
+    auth: Auth, cluster: Cluster, tenant_id: UUID, what: str
+) -> None:
+    """Else a password that changes and a session that is used would wait for each other."""
+    user = await auth.user(tenant_id)
+    signed_in = await auth.sign_in(user)
+    token = await auth.links.create(tenant_id, "sign_in", user.id, by=None, actor=SYSTEM)
+
+    async def touch() -> None:
+        session_id = signed_in.principal.credential_id
+        assert session_id is not None
+        async with auth.store.transaction(tenant_id) as conn:
+            await repository.touch_session(conn, tenant_id, session_id, user.id)
+
+    async def redeem() -> None:
+        with pytest.raises(LinkInvalid):
+            await auth.sessions.redeem(tenant_id, token, "bearer")
+
+    async with auth.store.transaction(tenant_id) as conn:
+        await repository.get_user(conn, tenant_id, user.id, lock=True)
+        other = asyncio.create_task(touch() if what == "session" else redeem())
+        await _until_somebody_waits(cluster)
+        await repository.end_sessions(conn, tenant_id, user.id, keep=None)
+        await repository.void_links(conn, tenant_id, user.id, None)
+    await other
