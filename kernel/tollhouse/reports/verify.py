@@ -1,4 +1,4 @@
-"""Whether the daily sums are what the ledger says; the second half of ``ledger verify``."""
+"""Whether everything that can be recomputed is what it should be: ``ledger verify``, and a job each night."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from tollhouse.reports import repository as rows
 from tollhouse.reports.rollup import NAME
+from tollhouse.store.audit import broken_links
 from tollhouse.store.store import Store
 from tollhouse.usage.verify import Difference, verify
 
@@ -38,8 +39,19 @@ COMPARE = text(
 
 
 async def verify_all(store: Store, tenant_id: UUID) -> list[Difference]:
-    """Every difference: of the ledger's own projections, and of the daily sums."""
-    return [*await verify(store, tenant_id), *await verify_rollups(store, tenant_id)]
+    """Every difference: of the ledger's own projections, of the daily sums, and of the audit log's chain."""
+    return [
+        *await verify(store, tenant_id),
+        *await verify_rollups(store, tenant_id),
+        *await verify_audit(store, tenant_id),
+    ]
+
+
+async def verify_audit(store: Store, tenant_id: UUID) -> list[Difference]:
+    """Each entry of the audit log that does not follow from the one before."""
+    detail = "an entry of the audit log does not follow from the one before: one was changed, added or taken away"
+    async with store.transaction(tenant_id) as conn:
+        return [Difference("audit_broken", tenant_id, entry, detail) async for entry in broken_links(conn, tenant_id)]
 
 
 async def verify_rollups(store: Store, tenant_id: UUID) -> list[Difference]:

@@ -69,8 +69,8 @@ async def record(
 async def broken_links(conn: AsyncConnection, tenant_id: UUID) -> AsyncIterator[UUID]:
     """Ids of entries that do not follow from the one before: each is a sign of tampering."""
     previous = GENESIS
-    rows = await conn.execute(select(audit).where(audit.c.tenant_id == tenant_id).order_by(audit.c.id))
-    for found in rows.mappings():
+    rows = await conn.stream(select(audit).where(audit.c.tenant_id == tenant_id).order_by(audit.c.id))
+    async for found in rows.mappings():
         row = dict(found)
         if row["previous"] != previous or _digest(row) != row["digest"]:
             yield row["id"]

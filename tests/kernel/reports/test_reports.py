@@ -12,17 +12,19 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+import asyncpg
 import pytest
 from sqlalchemy import func, select, text
 
+from tests.conftest import Cluster
 from tollhouse.agents.models import agents
 from tollhouse.auth.models import users
 from tollhouse.billing.models import orders, plan_versions, plans
 from tollhouse.plugin import InvalidInput
 from tollhouse.reports.rollup import rebuild
 from tollhouse.reports.service import MarginRow, ReportService, RevenueRow, UsageRow, margins, to_csv
-from tollhouse.reports.verify import verify_rollups
-from tollhouse.store.audit import SYSTEM
+from tollhouse.reports.verify import verify_all, verify_rollups
+from tollhouse.store.audit import SYSTEM, record
 from tollhouse.store.ids import new_id
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
@@ -219,6 +221,20 @@ async def test_after_a_restore_on_another_server_sums_go_on(store: Store, tenant
     await rebuilt(store)
     assert (await projected(store, tenant_id)) == recomputed([old, fresh])
     assert (await rebuild(store)).days == 0
+
+
+async def test_a_changed_entry_of_the_audit_log_shows(store: Store, cluster: Cluster, tenant_id: UUID) -> None:
+    for slug in ("first", "second", "third"):
+        async with store.transaction(tenant_id) as conn:
+            await record(conn, tenant_id, SYSTEM, "thing.made", data={"slug": slug})
+    assert await verify_all(store, tenant_id) == []
+    async with store.operator() as conn:
+        database = (await conn.execute(text("SELECT current_database()"))).scalar_one()
+    admin = await asyncpg.connect(cluster.superuser_dsn, database=database)
+    changed = """UPDATE audit SET data = '{"slug": "other"}' WHERE tenant_id = $1 AND data->>'slug' = 'second'"""
+    await admin.execute(changed, tenant_id)
+    await admin.close()
+    assert [one.check for one in await verify_all(store, tenant_id)] == ["audit_broken"]
 
 
 async def test_a_report_joins_daily_sums_with_what_is_not_rolled_up_yet(
