@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text, update
 
-from tests.kernel.turns.test_recovery import CALLS_3, _die, _stuck_turn
-from tests.world import Shop, World, add_customer, open_shop, say
+from tests.kernel.turns.dying import customer_of, die, stuck_turn
+from tests.world import Shop, World, add_customer, say
 from tollhouse.auth.models import users
 from tollhouse.conversations.models import conversations, messages
 from tollhouse.store.audit import SYSTEM
@@ -21,11 +21,6 @@ from tollhouse.usage.models import denials, entries
 from tollhouse.usage.sweeper import sweep
 from tollhouse.usage.verify import verify
 from tollhouse.wiring.retention import prune
-
-
-async def _customer(world: World) -> tuple[Shop, Any]:
-    shop = await open_shop(world.store, CALLS_3)
-    return shop, await world.caller(shop.tenant_id, await add_customer(world.store, shop))
 
 
 async def _erase(world: World, shop: Shop, user_id: UUID) -> None:
@@ -53,10 +48,10 @@ async def _ok_entries(world: World, shop: Shop) -> int:
 
 @pytest.mark.parametrize("expired", [False, True])
 async def test_a_turn_that_runs_while_its_person_is_erased_writes_no_word(world: World, expired: bool) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller, "k", store=True)
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "k", store=True)
     if expired:
-        await _die(world)
+        await die(world)
         assert await sweep(world.store) == 1
     await _erase(world, shop, caller.user.user_id)
     await _let_go(world, task)
@@ -66,8 +61,8 @@ async def test_a_turn_that_runs_while_its_person_is_erased_writes_no_word(world:
 
 
 async def test_a_turn_whose_conversation_is_deleted_meanwhile_keeps_no_word(world: World) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller, "k", store=True)
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "k", store=True)
     async with world.store.transaction(shop.tenant_id) as conn:
         conversation = (await conn.execute(select(conversations.c.id))).scalar_one()
     await world.container.conversations.delete(caller.user, str(conversation))
@@ -77,9 +72,9 @@ async def test_a_turn_whose_conversation_is_deleted_meanwhile_keeps_no_word(worl
 
 
 async def test_a_reply_that_came_late_is_in_its_conversation(world: World) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller, "k", store=True)
-    await _die(world)
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "k", store=True)
+    await die(world)
     assert await sweep(world.store) == 1
     await _let_go(world, task)
     replies, roles = await _said(world, shop)
@@ -87,7 +82,7 @@ async def test_a_reply_that_came_late_is_in_its_conversation(world: World) -> No
 
 
 async def test_deleting_a_conversation_blanks_its_turns_and_no_other(world: World) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     first = await world.container.turns.run(caller, say(store=True))
     await world.container.turns.run(caller, say("More", store=True, conversation=first.conversation_id))
     await world.container.turns.run(caller, say("Elsewhere", store=True))
@@ -98,7 +93,7 @@ async def test_deleting_a_conversation_blanks_its_turns_and_no_other(world: Worl
 
 
 async def test_an_export_says_what_was_said_bought_and_used(world: World) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     _, other = shop, await world.caller(shop.tenant_id, await add_customer(world.store, shop))
     await world.container.turns.run(caller, say("What is mine?", store=True))
     await world.container.turns.run(other, say("Not mine", store=True))
@@ -113,7 +108,7 @@ async def test_an_export_says_what_was_said_bought_and_used(world: World) -> Non
 
 
 async def test_what_is_past_its_time_goes_and_nothing_else(world: World) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     tenant, user = shop.tenant_id, caller.user.user_id
     await world.container.turns.run(caller, say(store=True))
     async with world.store.transaction(tenant) as conn:
@@ -141,7 +136,7 @@ async def test_what_is_past_its_time_goes_and_nothing_else(world: World) -> None
 
 async def test_what_slipped_through_an_erasure_is_found_by_the_next_pruning(world: World) -> None:
     """A turn that was admitted in the very moment in which its person was erased."""
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     await world.container.turns.run(caller, say(store=True))
     async with world.store.transaction(shop.tenant_id) as conn:
         await conn.execute(update(users).where(users.c.id == caller.user.user_id).values(status="erased"))

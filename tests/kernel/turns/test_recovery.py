@@ -11,59 +11,31 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, text
 
 from tests.conftest import Cluster
-from tests.world import Shop, World, add_customer, open_shop, open_world, say
+from tests.kernel.turns.dying import customer_of, die, limits_of, stuck_turn
+from tests.world import World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
 from tollhouse.plugin.errors import BackendRejected
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
 from tollhouse.turns.errors import TurnRunning
-from tollhouse.usage.models import alarms, entries, holds, runners
+from tollhouse.usage.models import alarms, entries, holds
 from tollhouse.usage.runners import Runner
 from tollhouse.usage.sweeper import sweep
 from tollhouse.usage.verify import verify
 
-CALLS_3 = {"metric": "calls", "amount": 3, "window": "day"}
-
-
-async def _customer(world: World) -> tuple[Shop, Any]:
-    shop = await open_shop(world.store, CALLS_3, {"metric": "concurrent", "amount": 2, "window": "now"})
-    return shop, await world.caller(shop.tenant_id, await add_customer(world.store, shop))
-
-
-async def _die(world: World) -> None:
-    """The process is gone as far as the ledger can see: its lease has lapsed."""
-    async with world.store.operator() as conn:
-        lapsed = update(runners).where(runners.c.id == world.container.runner.id)
-        await conn.execute(lapsed.values(lease_until=text("now() - interval '1 second'")))
-
-
-async def _stuck_turn(world: World, caller: Any, key: str | None = None, **values: Any) -> asyncio.Task[Any]:
-    """A turn whose model does not answer before ``world.model.gate`` is set."""
-    world.model.gate = asyncio.Event()
-    before = len(world.model.calls)
-    task = asyncio.create_task(world.container.turns.run(caller, say(external_id=key, **values)))
-    async with asyncio.timeout(10):
-        while len(world.model.calls) == before:  # noqa: ASYNC110 - the model is scripted, it tells nobody
-            await asyncio.sleep(0.005)
-    return task
-
-
-async def _limits(world: World, caller: Any) -> dict[str, tuple[int, int]]:
-    return {one.metric: (one.used, one.held) for one in await world.container.policy.limits(caller.user)}
-
 
 async def test_holds_of_a_dead_process_come_back_with_an_entry_that_says_so(world: World) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller)
-    assert await _limits(world, caller) == {"calls": (0, 1), "concurrent": (0, 1)}
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller)
+    assert await limits_of(world, caller) == {"calls": (0, 1), "concurrent": (0, 1)}
     assert await sweep(world.store) == 0, "a living process keeps its holds"
-    await _die(world)
+    await die(world)
     swept = await asyncio.gather(sweep(world.store), sweep(world.store))
     assert sum(swept) == 1
-    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
     async with world.store.transaction(shop.tenant_id) as conn:
         found = (await conn.execute(select(entries.c.outcome, entries.c.certainty, entries.c.cost))).one()
     assert tuple(found) == ("interrupted", "unknown", None)
@@ -73,15 +45,15 @@ async def test_holds_of_a_dead_process_come_back_with_an_entry_that_says_so(worl
 
 
 async def test_usage_that_arrives_after_the_hold_expired_is_posted_late_and_charged(world: World) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller, "k")
-    await _die(world)
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "k")
+    await die(world)
     assert await sweep(world.store) == 1
     assert world.model.gate is not None
     world.model.gate.set()
     result = await task
     assert result.state == "done"
-    assert await _limits(world, caller) == {"calls": (1, 0), "concurrent": (0, 0)}
+    assert await limits_of(world, caller) == {"calls": (1, 0), "concurrent": (0, 0)}
     async with world.store.transaction(shop.tenant_id) as conn:
         kinds = (await conn.execute(select(entries.c.kind).order_by(entries.c.id))).scalars().all()
         codes = (await conn.execute(select(alarms.c.code))).scalars().all()
@@ -94,20 +66,20 @@ async def test_usage_that_arrives_after_the_hold_expired_is_posted_late_and_char
 async def test_a_turn_under_a_live_lease_is_not_run_twice_and_is_taken_over_when_it_lapses(
     world: World, cluster: Cluster, tmp_path: Path
 ) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller, "same")
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "same")
     other = await open_world(cluster.dsn, tmp_path / "other")
     try:
         with pytest.raises(TurnRunning):
             await other.container.turns.run(caller, say(external_id="same"))
-        await _die(world)
+        await die(world)
         again = await other.container.turns.run(caller, say(external_id="same"))
         assert again.state == "done"
         await sweep(other.store)
         assert world.model.gate is not None
         world.model.gate.set()
         await task
-        assert await _limits(other, caller) == {"calls": (1, 0), "concurrent": (0, 0)}, "charged once"
+        assert await limits_of(other, caller) == {"calls": (1, 0), "concurrent": (0, 0)}, "charged once"
         async with other.store.transaction(shop.tenant_id) as conn:
             costs = (await conn.execute(select(entries.c.kind).where(entries.c.outcome == "ok"))).scalars().all()
         assert sorted(costs) == ["late", "turn"], "both calls are cost"
@@ -117,7 +89,7 @@ async def test_a_turn_under_a_live_lease_is_not_run_twice_and_is_taken_over_when
 
 
 async def test_twenty_requests_with_one_key_have_one_effect(world: World) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     world.model.delay = lambda: 0.02
 
     async def one() -> str:
@@ -129,15 +101,14 @@ async def test_twenty_requests_with_one_key_have_one_effect(world: World) -> Non
     found = await asyncio.gather(*(one() for _ in range(20)))
     assert len({one for one in found if one != "running"}) == 1
     assert len(world.model.calls) == 1
-    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert (await limits_of(world, caller))["calls"] == (1, 0)
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_a_database_that_goes_away_while_settling_loses_nothing(world: World, cluster: Cluster) -> None:
-    import asyncpg
 
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller)
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller)
     admin = await asyncpg.connect(cluster.superuser_dsn)
     name = cluster.dsn.split("@/", 1)[1].split("?")[0]
     try:
@@ -151,12 +122,12 @@ async def test_a_database_that_goes_away_while_settling_loses_nothing(world: Wor
         await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         await admin.close()
     assert (await task).state == "done"
-    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert (await limits_of(world, caller))["calls"] == (1, 0)
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_a_settlement_whose_answer_was_lost_is_not_posted_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     settlement = world.container.turns._settlement
     settle, lost = settlement._settle, []
 
@@ -173,11 +144,11 @@ async def test_a_settlement_whose_answer_was_lost_is_not_posted_twice(world: Wor
     async with world.store.transaction(shop.tenant_id) as conn:
         assert (await conn.execute(select(entries.c.kind))).scalars().all() == ["turn"]
         assert (await conn.execute(select(alarms.c.code))).scalars().all() == []
-    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert (await limits_of(world, caller))["calls"] == (1, 0)
 
 
 async def test_an_admission_whose_answer_was_lost_does_not_stay_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     groups = world.container.turns._admissions
     admit = groups._work
 
@@ -189,11 +160,11 @@ async def test_an_admission_whose_answer_was_lost_does_not_stay_held(world: Worl
         patched.setattr(groups, "_work", commit_and_lose_the_answer)
         with pytest.raises(DatabaseDown):
             await world.container.turns.run(caller, say(external_id="k"))
-    task = await _stuck_turn(world, caller)
-    assert await _limits(world, caller) == {"calls": (0, 2), "concurrent": (0, 2)}
+    task = await stuck_turn(world, caller)
+    assert await limits_of(world, caller) == {"calls": (0, 2), "concurrent": (0, 2)}
     assert await world.container.runner.let_go() == 0, "it may be on its way"
     assert await world.container.runner.let_go(older_than=-1) == 1, "what is being worked on stays"
-    assert await _limits(world, caller) == {"calls": (0, 1), "concurrent": (0, 1)}
+    assert await limits_of(world, caller) == {"calls": (0, 1), "concurrent": (0, 1)}
     world.model.gate.set()
     assert (await task).state == "done"
     assert (await world.container.turns.run(caller, say(external_id="k"))).state == "done", "the same key may try again"
@@ -230,12 +201,12 @@ async def test_of_parallel_retries_of_a_failed_turn_one_runs(world: World, monke
     assert {type(one).__name__ for one in outcomes} <= {"TurnResult", "TurnRunning"}
     await other
     assert len(world.model.calls) == before + 2
-    assert (await _limits(world, caller))["calls"] == (2, 0)
+    assert (await limits_of(world, caller))["calls"] == (2, 0)
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_a_settlement_outlives_its_caller(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     settlement = world.container.turns._settlement
     settle, gate, asked = settlement._settle, asyncio.Event(), asyncio.Event()
 
@@ -253,26 +224,26 @@ async def test_a_settlement_outlives_its_caller(world: World, monkeypatch: pytes
     gate.set()
     async with asyncio.timeout(10):
         await asyncio.gather(*settlement._tasks)
-    assert (await _limits(world, caller))["calls"] == (1, 0)
+    assert (await limits_of(world, caller))["calls"] == (1, 0)
     assert world.container.runner.busy == set()
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_what_cannot_be_written_is_settled_as_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     monkeypatch.setattr("tollhouse.turns.settle.reply_json", lambda reply: "no JSON")
     with pytest.raises(asyncpg.PostgresError):
         await world.container.turns.run(caller, say())
-    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
     async with world.store.transaction(shop.tenant_id) as conn:
         assert (await conn.execute(select(entries.c.outcome, entries.c.certainty))).all() == [("interrupted", "unknown")]
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_late_usage_whose_answer_was_lost_is_posted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller)
-    await _die(world)
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller)
+    await die(world)
     await sweep(world.store)
     settlement = world.container.turns._settlement
     post, lost = settlement._post_late, []
@@ -317,7 +288,7 @@ async def test_the_lease_is_renewed_after_whatever_went_wrong(world: World, monk
 async def test_a_fault_of_ours_between_admission_and_the_model_holds_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
 
     async def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -326,17 +297,17 @@ async def test_a_fault_of_ours_between_admission_and_the_model_holds_nothing(
         patched.setattr(world.container.turns._media, "hydrate", full)
         with pytest.raises(OSError, match="No space"):
             await world.container.turns.run(caller, say())
-    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_a_turn_that_is_cancelled_gives_back_what_it_held_at_once(world: World) -> None:
-    shop, caller = await _customer(world)
-    task = await _stuck_turn(world, caller, "k")
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "k")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await _limits(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+    assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
     async with world.store.transaction(shop.tenant_id) as conn:
         found = (await conn.execute(select(entries.c.outcome, entries.c.certainty, entries.c.cost))).all()
     assert [tuple(one) for one in found] == [("interrupted", "unknown", None)]
@@ -346,7 +317,7 @@ async def test_a_turn_that_is_cancelled_gives_back_what_it_held_at_once(world: W
 
 
 async def test_in_one_group_some_are_refused_and_the_others_go_on(world: World) -> None:
-    shop, caller = await _customer(world)  # 3 a day, 2 at once
+    shop, caller = await customer_of(world)  # 3 a day, 2 at once
     other = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
     stranger = replace(other, principal=replace(other.user, user_id=new_id()))
     await world.container.turns.run(caller, say())
@@ -365,16 +336,16 @@ async def test_in_one_group_some_are_refused_and_the_others_go_on(world: World) 
         "AccessDenied",
         "done",
     ]
-    assert (await _limits(world, caller))["calls"] == (3, 0)
-    assert (await _limits(world, other))["calls"] == (2, 0)
+    assert (await limits_of(world, caller))["calls"] == (3, 0)
+    assert (await limits_of(world, other))["calls"] == (2, 0)
     assert await verify(world.store, shop.tenant_id) == []
 
 
 async def test_every_hold_is_resolved_once_whoever_races(world: World) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     for _ in range(10):
-        task = await _stuck_turn(world, caller)
-        await _die(world)
+        task = await stuck_turn(world, caller)
+        await die(world)
         assert world.model.gate is not None
         world.model.gate.set()
         await asyncio.gather(task, sweep(world.store), sweep(world.store), return_exceptions=True)
@@ -390,7 +361,7 @@ async def test_every_hold_is_resolved_once_whoever_races(world: World) -> None:
 
 
 async def test_a_reply_with_odd_characters_is_stored_as_it_was_said(world: World) -> None:
-    shop, caller = await _customer(world)
+    shop, caller = await customer_of(world)
     odd = "it's \\ a \"quote\"; DROP TABLE turns; -- $1 :name 'x'' \u2028 \U0001f600 {}"
     world.model.answer = lambda request: th.Completion((th.Text(odd),), th.TokenUsage(1, 1))
     result = await world.container.turns.run(caller, say(odd, store=True))
