@@ -94,8 +94,10 @@ $(VENV)/.run: requirements.lock $(MANIFESTS) | $(VENV)/.made
 	@$(PIP) $(EDITABLE) $(MEMBERS:%=-e %)
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-dev.lock $(GROUPS:%=requirements-%.lock) $(APART:%=%/pyproject.toml)
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock $(GROUPS:%=requirements-%.lock) $(APART:%=%/pyproject.toml) tests/peers/package-lock.json
 	@echo 'Installing what the tests and checks need …'
 	@$(PIP) $(LOCKED) -r requirements-dev.lock
 	@$(foreach member,$(APART),$(PIP) $(LOCKED) -r requirements-$(notdir $(member)).lock && $(PIP) $(EDITABLE) -e $(member) &&) true
+	@if command -v npm >/dev/null; then cd tests/peers && npm ci --silent --no-audit --no-fund; \
+	else echo 'npm is not installed: tests that talk to servers on Node.js will be skipped'; fi
 	@touch $@

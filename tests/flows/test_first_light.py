@@ -2,89 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 import pytest
-import uvicorn
 from sqlalchemy import text
 
-from tests.flows.driver import Answer, Body, Client
-from tests.world import KEY
-from tollhouse.app import Process
-from tollhouse.settings import load_settings
-from tollhouse.store.secrets import SecretBox
+from tests.flows.driver import Body, Client
+from tests.flows.first import PASSWORD, Installation, claimed, cookie_of, installation, registered, say
 from tollhouse.usage.verify import verify
-from tollhouse.wiring.bootstrap import bootstrap
 from tollhouse.wiring.commands import create_tenant, verify_ledgers
 
-PASSWORD = "correct horse battery staple"
 DAY = 20
-
-
-@dataclass
-class Installation:
-    """A process on an empty database, listening; ``claim`` is the link that it printed."""
-
-    process: Process
-    address: str
-    claim: str
 
 
 @pytest.fixture
 async def first(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    config = tmp_path / "plugins.toml"
-    config.write_text('enabled = ["api", "web", "manual", "demo", "openai"]\n')
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        settings = load_settings(config=config, data_dir=tmp_path, port=port, rate_limit_anonymous=0, rate_limit_login=0)
-        process = Process(settings, empty_dsn, SecretBox([KEY]))
-        token = await bootstrap(process.container)
-        server = uvicorn.Server(uvicorn.Config(process.app, log_config=None, server_header=False))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait for
-            await asyncio.sleep(0.01)
-        yield Installation(process, f"http://127.0.0.1:{port}", f"/claim/{token}")
-        server.should_exit = True
-        await task
-
-
-def cookie_of(answer: Answer, slug: str = "default") -> str:
-    found = re.search(rf"__Host-th-{slug}=([^;]+)", answer.headers["set-cookie"])
-    assert found is not None
-    return found[1]
-
-
-async def claimed(first: Installation) -> Client:
-    """Whoever opens the link becomes the operator, and owns the first tenant."""
-    stranger = Client.browser(first.process.app, "default", None, "")
-    assert (await stranger.get(first.claim)).status == 200
-    done = await stranger.fill(first.claim, email="olga@example.test", password=PASSWORD, name="Olga")
-    assert (done.status, done.location) == (303, "/console")
-    assert (await stranger.get(first.claim)).status in (404, 410, 403, 401)  # once
-    operator = Client.browser(first.process.app, "default", cookie_of(done), "")
-    assert "olga@example.test" in (await operator.get("/console")).text
-    assert (await operator.get("/console/tenants")).status == 200
-    return operator
-
-
-async def say(client: Client, text: str = "Hello!", agent: str = "guide") -> Answer:
-    return await client.post("/api/v1/turns", {"agent": agent, "parts": [{"type": "text", "text": text}]})
-
-
-async def registered(first: Installation, email: str) -> Client:
-    stranger = Client.program(first.process.app, "default", None, "")
-    made = await stranger.post("/api/v1/auth/register", {"email": email, "password": PASSWORD, "name": "Ada"})
-    assert made.status == 201
-    return Client.program(first.process.app, "default", made.json["access_token"], "")
+    async with installation(empty_dsn, tmp_path, "openai") as made:
+        yield made
 
 
 async def test_somebody_uses_up_the_free_plan_and_is_told_why(first: Installation) -> None:

@@ -29,6 +29,8 @@ from tollhouse_litellm.faults import error_of
 from tollhouse_litellm.messages import PARAMETERS, completion_of, to_litellm
 
 TEST_TIMEOUT = 20.0
+TRIAL_TOKENS = 256
+"""Some reasoning models refuse a request whose tokens they would use up before the first word."""
 
 
 def load() -> Any:
@@ -96,18 +98,18 @@ class LiteLLMBackend:
             raise error_of(error, config.api_key.get_secret_value()) from None
 
     async def test(self, ctx: PluginContext[LiteLLMConfig]) -> Health:
-        """Ask the connection's first model, or the provider's cheapest, for one token."""
+        """Ask the connection's first model, or the provider's cheapest, for a word."""
         try:
             self._check(ctx.config)
             model = await asyncio.to_thread(_trial_model, ctx.config)
             if model is None:
                 return Health(False, "litellm knows no model of this provider; add one to the connection.")
             message = Message("user", (Text("Hi"),))
-            await self.complete(ctx, CompletionRequest(model, (message,), 1, TEST_TIMEOUT, "connection-test"))
+            await self.complete(ctx, CompletionRequest(model, (message,), TRIAL_TOKENS, TEST_TIMEOUT, "connection-test"))
         except BackendRejected as error:
             return Health(False, f"The trial was not accepted ({error.detail}). Add a model that this key may use.")
         except BadCompletion:
-            pass  # it answered; one token may be too few for a text
+            pass  # it answered; the tokens may be too few for a text
         except BackendError as error:
             return Health(False, error.detail)
         return Health(True, f"Connected; {ctx.config.provider} answers.")
