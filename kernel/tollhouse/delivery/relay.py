@@ -60,9 +60,13 @@ class Relay:
 
     async def drain(self) -> None:
         """Send everything that is due, and return (for commands and tests)."""
-        while await self._claim() or self._sending:
+        while True:
+            self._woken.clear()
+            claimed = await self._claim()
             if self._sending:
                 await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            elif not claimed and not self._woken.is_set():  # else one was sent while we looked: the next of its chat is due
+                return
 
     async def _claim(self) -> int:
         free = self._concurrency - len(self._sending)
