@@ -19,6 +19,7 @@ from tollhouse.agents.rows import VersionDiff, VersionRow, difference
 from tollhouse.agents.spec import VersionSpec
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound
+from tollhouse.plugin.pointers import pointer_of
 from tollhouse.store.audit import Actor, record
 from tollhouse.store.ids import new_id
 
@@ -229,7 +230,7 @@ async def _checked_spec(conn: AsyncConnection, tenant_id: UUID, spec: Spec) -> d
         try:
             spec = VersionSpec.model_validate(spec)
         except ValidationError as error:
-            raise InvalidInput("That prompt version is not valid.", errors=_field_errors(error)) from None
+            raise InvalidInput("That prompt version is not valid.", errors=_field_errors(error, spec)) from None
     stored = spec.model_dump(mode="json")
     kinds = await repository.connection_kinds(conn, tenant_id, [choice.connection_id for choice in spec.choices])
     for field, choice in zip(("primary", "fallback"), spec.choices, strict=False):
@@ -240,9 +241,13 @@ async def _checked_spec(conn: AsyncConnection, tenant_id: UUID, spec: Spec) -> d
     return stored
 
 
-def _field_errors(error: ValidationError) -> list[FieldError]:
+def _field_errors(error: ValidationError, spec: Any) -> list[FieldError]:
+    sent = {"spec": spec}
     return [
-        FieldError("#/" + "/".join(("spec", *(str(step) for step in found["loc"]))), found["msg"].removeprefix("Value error, "))
+        FieldError(
+            pointer_of(("spec", *found["loc"]), sent, missing=found["type"] == "missing"),
+            found["msg"].removeprefix("Value error, "),
+        )
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 

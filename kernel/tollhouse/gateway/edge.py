@@ -22,12 +22,19 @@ from tollhouse.gateway.answer import Answer
 from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.credentials import Credentials
 from tollhouse.gateway.csrf import CsrfCheck
-from tollhouse.gateway.errors import BadRequest, HeadersTooLarge, MethodNotAllowed, TenantSuspended, UriTooLong
+from tollhouse.gateway.errors import (
+    BadRequest,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    ParameterFault,
+    TenantSuspended,
+    UriTooLong,
+)
 from tollhouse.gateway.exchange import CALLER, KEY, Exchange
 from tollhouse.gateway.metrics import Metrics
 from tollhouse.gateway.pages import Pages
 from tollhouse.gateway.parts import GatewayParts
-from tollhouse.gateway.problems import bare, private_text, problem_of, render_document, render_openai
+from tollhouse.gateway.problems import bare, name_parameters, private_text, problem_of, render_document, render_openai
 from tollhouse.gateway.rate_limits import RateLimits
 from tollhouse.gateway.request_ids import request_id
 from tollhouse.gateway.route_table import UNSAFE, Entry, Found, RouteTable
@@ -117,7 +124,8 @@ class Edge:
         finally:  # a page about an error shows the tenant too
             scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent)
         if b"x-channel" in exchange.headers:
-            raise InvalidInput("The channel follows from the credential; nothing can name another one", field="X-Channel")
+            detail = "The channel follows from the credential; nothing can name another one"
+            raise InvalidInput(detail, errors=[ParameterFault("", detail, "X-Channel", "header")])
         if principal is not None:
             exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
             if not exchange.tenant.active and _is_customer(principal) and _changes(entry):
@@ -173,6 +181,8 @@ class Edge:
     async def _explain(self, error: Exception, scope: Scope, exchange: Exchange, answer: Answer) -> None:
         """Answer with the error."""
         exchange.request_id = exchange.request_id or request_id(None)  # it may have failed before it got one
+        if scope["method"] not in UNSAFE:
+            name_parameters(error)
         problem = problem_of(error)
         if problem is None:
             log.error("request %s failed", exchange.request_id, exc_info=error)

@@ -25,8 +25,14 @@ PROBLEM: Final[dict[str, Any]] = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["detail", "pointer"],
-                "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
+                "description": "What is wrong in the body by a JSON pointer into it; elsewhere by the parameter's name.",
+                "required": ["detail"],
+                "properties": {
+                    "detail": {"type": "string"},
+                    "pointer": {"type": "string", "description": "RFC 6901, as a fragment: `#/parts/0/text`."},
+                    "parameter": {"type": "string"},
+                    "in": {"enum": ["query", "path", "header", "cookie"]},
+                },
             },
         },
         "limit": {"type": "integer"},

@@ -98,6 +98,7 @@ from tollhouse.plugin.payments import (
     PaymentProvider,
     PaymentState,
 )
+from tollhouse.plugin.pointers import pointer_of, steps_of
 from tollhouse.plugin.ports import (
     PORTS,
     Accounts,
@@ -245,4 +246,6 @@ __all__ = [
     "impl",
     "part_from_json",
     "part_to_json",
+    "pointer_of",
+    "steps_of",
 ]

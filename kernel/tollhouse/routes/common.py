@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -48,6 +50,19 @@ def known_id(text: str) -> UUID:
     if found is None:
         raise NotFound()
     return found
+
+
+@contextmanager
+def inside(place: str, belongs: Callable[[str], bool]) -> Iterator[None]:
+    """Services point at the fields that they are given; in the body, those that ``belongs`` is true of are inside ``place``."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.errors = tuple(
+            replace(one, pointer=f"#/{place}{one.pointer[1:]}") if belongs(one.pointer[2:].partition("/")[0]) else one
+            for one in error.errors
+        )
+        raise
 
 
 class BadIdempotencyKey(InvalidInput):

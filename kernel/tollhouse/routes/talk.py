@@ -12,7 +12,7 @@ from tollhouse.gateway.exchange import port
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.ports import Conversations, Files, Turns
 from tollhouse.routes import schemas_turns as s
-from tollhouse.routes.common import Cursor, Items, Limit, idempotency_key, items
+from tollhouse.routes.common import Cursor, Items, Limit, idempotency_key, inside, items
 
 router = APIRouter()
 LARGE = frozenset({"POST /turns", "POST /uploads"})
@@ -39,7 +39,8 @@ UPLOAD_BODY: dict[str, Any] = {
 @router.post("/turns", response_model=s.Turn, tags=["talking", "model call"])
 async def run_turn(request: Request, response: Response, body: s.CreateTurn, key: IdempotencyKey = None) -> s.Turn:
     """Say something to an agent; the answer is the whole reply."""
-    result = await port(request, Turns).run(body.request(idempotency_key(key)))
+    with inside("parameters", lambda name: name not in s.CreateTurn.model_fields):
+        result = await port(request, Turns).run(body.request(idempotency_key(key)))
     if result.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return s.Turn.of(result)

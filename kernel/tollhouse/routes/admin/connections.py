@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from tollhouse.host.values import Kind
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
@@ -36,7 +37,7 @@ class ConnectorView(View):
 
 
 class CreateConnection(Input):
-    kind: str = Field(max_length=20)
+    kind: Kind
     plugin: str = Field(max_length=100)
     name: str = Field(max_length=200)
     values: dict[str, Any] = Field(default_factory=dict, max_length=200)
@@ -63,14 +64,14 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.get("", response_model=Items[ConnectionView])
     async def list_connections(
-        request: Request, kind: str | None = None, cursor: Cursor = None, limit: Limit = 50
+        request: Request, kind: Kind | None = None, cursor: Cursor = None, limit: Limit = 50
     ) -> dict[str, Any]:
         """Every connection."""
         page = await connections.list(staff(request, "view").tenant.id, kind, cursor=cursor, limit=limit)
         return items(page.items, page.next_cursor)
 
     @router.get("/available", response_model=Items[ConnectorView])
-    async def list_available(request: Request, kind: str | None = None) -> dict[str, Any]:
+    async def list_available(request: Request, kind: Kind | None = None) -> dict[str, Any]:
         """What can be connected."""
         staff(request, "view")
         return items(connections.available(kind))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
 from tollhouse.billing.terms import LimitTerms, Terms
+from tollhouse.plugin.access import Metric, Window
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Input, Items, View, items, known_id
+from tollhouse.routes.common import Input, Items, View, inside, items, known_id
 
 MOST = 10**18
 
@@ -21,9 +22,9 @@ MOST = 10**18
 class LimitInput(Input):
     """One limit. Amounts are calls, tokens, turns at once, or nano-units of model cost."""
 
-    metric: str = Field(max_length=30)
+    metric: Metric
     amount: int = Field(ge=0, le=MOST)
-    window: str = Field(max_length=30)
+    window: Window
     agent_id: UUID | None = None
     channel: str | None = Field(None, max_length=50)
     hard: bool = True
@@ -38,7 +39,7 @@ class TermsInput(Input):
 
     price_minor: int = Field(0, ge=0, le=MOST)
     currency: str = Field("EUR", max_length=10)
-    interval: str = Field("month", max_length=10)
+    interval: Literal["month", "year", "week", "once"] = "month"
     grace_days: int = Field(3, ge=0, le=365)
     all_agents: bool = False
     agents: list[UUID] = Field(default_factory=list, max_length=1000)
@@ -137,7 +138,8 @@ def routes(services: AdminServices) -> APIRouter:
         """A new plan, with its first version."""
         caller = staff(request, "manage")
         plain = body.model_dump(exclude={"slug", "name", "terms"})
-        return await plans.create(caller, body.slug, body.name, body.terms.terms(), channels=channels, **plain)
+        with inside("terms", TermsInput.model_fields.__contains__):
+            return await plans.create(caller, body.slug, body.name, body.terms.terms(), channels=channels, **plain)
 
     @router.get("/{plan}", response_model=PlanView)
     async def get_plan(request: Request, plan: str) -> Any:
@@ -152,7 +154,8 @@ def routes(services: AdminServices) -> APIRouter:
         terms = None
         if body.terms is not None:
             terms = body.terms.terms(Terms.of((await plans.get(caller.tenant.id, known_id(plan_id))).version))
-        return await plans.update(caller, known_id(plan_id), terms=terms, channels=channels, **plain)
+        with inside("terms", TermsInput.model_fields.__contains__):
+            return await plans.update(caller, known_id(plan_id), terms=terms, channels=channels, **plain)
 
     @router.post("/{plan_id}/archive", response_model=PlanView)
     async def archive_plan(request: Request, plan_id: str) -> Any:

@@ -12,7 +12,9 @@ from tollhouse.routes.admin.access import operator, staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Items, View, items
 
-By = Annotated[str, Query(max_length=30, description="day, agent, version, plan, channel, user, model …")]
+UsageBy = Literal["day", "user", "agent", "version", "plan", "channel", "model"]
+RevenueBy = Literal["day", "plan", "user", "tenant"]
+MarginBy = Literal["day", "plan", "user"]
 Format = Annotated[Literal["json", "csv"], Query(alias="format")]
 
 
@@ -55,17 +57,17 @@ def routes(services: AdminServices) -> APIRouter:
     reports = services.reports
 
     @router.get("/usage", response_model=Items[UsageView])
-    async def usage(request: Request, first: date, last: date, by: By = "day", as_: Format = "json") -> Any:
+    async def usage(request: Request, first: date, last: date, by: UsageBy = "day", as_: Format = "json") -> Any:
         """What was used and what it cost."""
         return _answer(await reports.usage(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/revenue", response_model=Items[RevenueView])
-    async def revenue(request: Request, first: date, last: date, by: By = "day", as_: Format = "json") -> Any:
+    async def revenue(request: Request, first: date, last: date, by: RevenueBy = "day", as_: Format = "json") -> Any:
         """What was paid."""
         return _answer(await reports.revenue(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/margin", response_model=Items[MarginView])
-    async def margin(request: Request, first: date, last: date, by: By = "day", as_: Format = "json") -> Any:
+    async def margin(request: Request, first: date, last: date, by: MarginBy = "day", as_: Format = "json") -> Any:
         """Revenue minus cost."""
         return _answer(await reports.margin(staff(request, "view").tenant.id, by, first, last), as_)
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from tollhouse.billing.admin import AdminSubscription, SubscriptionDetail
+from tollhouse.billing.entitlements import Status
 from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.plans import LimitInput, LimitView
@@ -78,7 +79,7 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.get("", response_model=Items[SubscriptionView])
     async def list_subscriptions(
-        request: Request, status: str | None = None, user_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
+        request: Request, status: Status | None = None, user_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
     ) -> dict[str, Any]:
         """Subscriptions, newest first."""
         tenant_id = staff(request, "view").tenant.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -79,7 +79,7 @@ def routes(services: AdminServices) -> APIRouter:
     async def list_tenants(
         request: Request,
         search: Annotated[str, Query(max_length=120)] = "",
-        status: str | None = None,
+        status: Literal["active", "suspended"] | None = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:

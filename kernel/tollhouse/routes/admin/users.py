@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+from tollhouse.plugin.access import Role
 from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
@@ -29,12 +30,12 @@ class UserView(View):
 
 
 class SetRole(Input):
-    role: str | None = Field(description="owner, admin, support, analyst; null for a customer.", max_length=20)
+    role: Role | None = Field(description="null for a customer.")
 
 
 class Invite(Input):
     email: str = Field(max_length=320)
-    role: str | None = Field(None, max_length=20)
+    role: Role | None = None
     name: str = Field("", max_length=200)
 
 
@@ -59,7 +60,7 @@ def routes(services: AdminServices) -> APIRouter:
     async def list_users(
         request: Request,
         search: Annotated[str, Query(max_length=200)] = "",
-        role: str | None = None,
+        role: Role | None = None,
         staff_only: bool = False,
         cursor: Cursor = None,
         limit: Limit = 50,
