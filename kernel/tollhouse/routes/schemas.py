@@ -218,3 +218,4 @@ class Decision(View):
     upgrade_url: str | None
     retryable: bool
     retry_after: int | None
+    warnings: list[str] = Field(description="Soft limits that are used up: the turn runs, and somebody should know.")

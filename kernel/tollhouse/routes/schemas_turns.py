@@ -116,6 +116,7 @@ class Turn(View):
                     "reasoning_tokens": None,
                 },
                 "error": None,
+                "warnings": [],
             }
         }
     )
@@ -130,6 +131,7 @@ class Turn(View):
     reply: Reply | None
     usage: TokenCount | None
     error: dict[str, Any] | None
+    warnings: list[str] = Field(description="Soft limits that were used up: the turn ran, and somebody should know.")
 
     @classmethod
     def of(cls, result: TurnResult) -> Turn:
@@ -156,6 +158,7 @@ class Turn(View):
             if used
             else None,
             error=dict(result.error) if result.error else None,
+            warnings=list(result.warnings),
         )
 
 

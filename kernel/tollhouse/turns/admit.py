@@ -89,6 +89,7 @@ class Admitted:
     prices: Mapping[tuple[str, str], Price | None]
     conversation_id: UUID | None
     begins_talk: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,8 @@ class Admission:
         hold = Hold(new_id(), ask.turn_id, ask.attempt, fit.lines)
         begins = conversation_id is None and ask.request.store
         talk_id = new_id() if begins else conversation_id
-        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, talk_id, begins)
+        warnings = self.policy.warnings(case, fit)
+        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, talk_id, begins, warnings)
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class Settlement:
             turn=hold.turn_id,
             counter_ids=ids,
             used=used,
-            reply=reply_json(ended.reply),
+            reply=reply_json(ended.reply, admitted.warnings),
             usage=usage_json(charge.usage),
             model=charge.model,
         )
@@ -187,7 +187,7 @@ def _turn(ended: Ended) -> dict[str, Any]:
         "turn": admitted.hold.turn_id,
         "attempt": admitted.hold.attempt,
         "turn_state": "done" if reply is not None else "failed",
-        "reply": reply_json(reply) if reply is not None else None,
+        "reply": reply_json(reply, admitted.warnings) if reply is not None else None,
         "usage": usage_json(charge.usage) if reply is not None else None,
         "error": error_json(ended.error) if ended.error is not None else None,
         "model": charge.model,

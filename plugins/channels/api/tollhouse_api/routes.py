@@ -35,6 +35,8 @@ async def chat_completions(request: Request) -> Response:
     extra = {"x-turn-id": result.id}
     if result.conversation_id is not None:
         extra["x-conversation-id"] = result.conversation_id
+    if result.warnings:
+        extra["x-turn-warning"] = " ".join(result.warnings).encode("ascii", "replace").decode()
     if result.replayed:
         extra["idempotent-replayed"] = "true"
     if wanted.stream:
