@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from tollhouse.accounts.service import new_owner_link
+from tollhouse.auth.links import address_of
 from tollhouse.routes.admin.access import operator, staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
@@ -39,9 +40,10 @@ class TenantView(View):
 
 
 class CreatedTenant(TenantView):
-    """``owner_token``: makes the first owner; shown this once."""
+    """``owner_token``: makes the first owner; shown this once. ``url``: the page that takes it."""
 
     owner_token: str
+    url: str
 
 
 class CreateTenant(Input):
@@ -99,7 +101,8 @@ def routes(services: AdminServices) -> APIRouter:
 
         values = body.model_dump()
         made = await tenants.create(values.pop("slug"), values.pop("name"), actor=caller.actor, fill=fill, **values)
-        return CreatedTenant(**TenantView.of(made).model_dump(), owner_token=tokens[0])
+        url = address_of(f"{services.base_url}/t/{made.slug}", "owner", tokens[0])
+        return CreatedTenant(**TenantView.of(made).model_dump(), owner_token=tokens[0], url=url)
 
     @router.get("/tenants/{tenant_id}", response_model=TenantView)
     async def get_tenant(request: Request, tenant_id: str) -> TenantView:

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+from tollhouse.auth.links import LIFETIME, address_of
 from tollhouse.plugin.access import Role
 from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
@@ -40,10 +41,19 @@ class Invite(Input):
 
 
 class Invited(View):
-    """``token``: the one-time invitation, shown this once."""
+    """``token``: the one-time invitation, shown this once. ``url``: the page that takes it."""
 
     user: UserView
     token: str
+    url: str
+
+
+class SignInLink(View):
+    """``token``: signs its holder in as the user, once; shown this once. ``url``: the page that takes it."""
+
+    token: str
+    url: str
+    expires_in: int = Field(description="Seconds.")
 
 
 class AssignPlan(Input):
@@ -77,7 +87,8 @@ def routes(services: AdminServices) -> APIRouter:
         user, token = await accounts.invite(
             caller.tenant.id, body.email, body.role, by=caller.user, actor=caller.actor, name=body.name
         )
-        return Invited(user=UserView.model_validate(user), token=token)
+        url = address_of(caller.tenant.base_url, "invite", token)
+        return Invited(user=UserView.model_validate(user), token=token, url=url)
 
     @router.get("/{user_id}", response_model=UserView)
     async def get_user(request: Request, user_id: str) -> Any:
@@ -101,6 +112,14 @@ def routes(services: AdminServices) -> APIRouter:
         """Let in again."""
         caller = staff(request, "help")
         return await users.unblock(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    @router.post("/{user_id}/link", status_code=201, response_model=SignInLink)
+    async def create_sign_in_link(request: Request, user_id: str) -> SignInLink:
+        """A link that signs them in once, for who has lost the password; an older one is void."""
+        caller = staff(request, "manage")
+        token = await services.links.create(caller.tenant.id, "sign_in", known_id(user_id), by=caller.user, actor=caller.actor)
+        seconds = int(LIFETIME["sign_in"].total_seconds())
+        return SignInLink(token=token, url=address_of(caller.tenant.base_url, "sign_in", token), expires_in=seconds)
 
     @router.post("/{user_id}/subscription", status_code=201, response_model=s.Subscription)
     async def assign_plan(request: Request, user_id: str, body: AssignPlan) -> Any:
