@@ -66,8 +66,8 @@ class Edge:
         self._cookies = Cookies(settings)
         self._credentials = Credentials(parts.authenticator, self._cookies)
         self._csrf = CsrfCheck(settings)
-        self._tenancy = Tenancy(settings, parts.directory)
         self._limits = RateLimits(settings, parts.rates, metrics.rate_limit_failed)
+        self._tenancy = Tenancy(settings, parts.directory, self._limits.guess)
         self._fixed = security_headers(settings)
         self._body_limit = settings.body_limit
         self._large_body_limit = settings.large_body_limit
@@ -116,7 +116,7 @@ class Edge:
 
     async def _identify(self, scope: Scope, exchange: Exchange, entry: Entry, slug: str | None) -> None:
         """Tenant, principal, rate, and whether a browser was tricked."""
-        exchange.tenant, info = await self._tenancy.find(slug, exchange.headers)
+        exchange.tenant, info = await self._tenancy.find(slug, exchange.headers, exchange.address)
         agent = exchange.headers.get(b"user-agent", b"")[:300].decode("latin-1")
         principal = None
         try:
