@@ -20,6 +20,7 @@ from tollhouse.gateway import access_log, bodies
 from tollhouse.gateway.addresses import RealAddress
 from tollhouse.gateway.answer import Answer
 from tollhouse.gateway.cookies import Cookies
+from tollhouse.gateway.cors import Cors
 from tollhouse.gateway.credentials import Credentials
 from tollhouse.gateway.csrf import CsrfCheck
 from tollhouse.gateway.errors import (
@@ -68,6 +69,7 @@ class Edge:
         self._csrf = CsrfCheck(settings)
         self._limits = RateLimits(settings, parts.rates, metrics.rate_limit_failed)
         self._tenancy = Tenancy(settings, parts.directory, self._limits.guess)
+        self._cors = Cors(settings)
         self._fixed = security_headers(settings)
         self._body_limit = settings.body_limit
         self._large_body_limit = settings.large_body_limit
@@ -80,6 +82,9 @@ class Edge:
         answer = Answer(scope, exchange, send, self._fixed, self._cookies)
         try:
             found = await self._admit(scope, exchange, method)
+            if found is None:
+                await answer.complete(200, b"text/plain", b"", exchange.preflight or [])
+                return
             receive = await self._guard_body(receive, exchange, method)
             await self._dispatch(scope, receive, answer, exchange, found)
         except ClientDisconnect:
@@ -94,15 +99,21 @@ class Edge:
             self._metrics.answered(exchange.entry, answer.status, seconds)
             access_log.write(exchange, method, answer.status, seconds)
 
-    async def _admit(self, scope: Scope, exchange: Exchange, method: str) -> Found:
-        """Everything that is decided before the body."""
+    async def _admit(self, scope: Scope, exchange: Exchange, method: str) -> Found | None:
+        """Everything that is decided before the body. None: a browser only asks whether a page may call."""
         _read_headers(scope["headers"], exchange)
         headers = exchange.headers
         exchange.request_id = request_id(headers.get(b"x-request-id"))
         exchange.address = self._address.find(scope, headers)
         _check_address(scope)
         slug = self._tenancy.take_prefix(scope)
-        found = self._table.find(scope["path"][len(scope.get("root_path", "")) :] or "/")
+        path = scope["path"][len(scope.get("root_path", "")) :] or "/"
+        if self._cors:
+            exchange.cors = self._cors.headers(path, headers)
+            exchange.preflight = self._cors.preflight(path, method, headers)
+            if exchange.preflight is not None:
+                return None
+        found = self._table.find(path)
         entry = found.entry(method) if found else None
         exchange.errors = _errors(found, headers)
         if found is None:
