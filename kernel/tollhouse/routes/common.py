@@ -9,9 +9,12 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.routes.vocabulary import WORDS
 from tollhouse.store.ids import parse_id
 
 T = TypeVar("T")
@@ -20,19 +23,40 @@ Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 MAX_KEY = 255
 
 
-class Input(BaseModel):
+class Documented(BaseModel):
+    """A model whose fields have examples: by their names, where neither field nor model says another."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        found = handler.resolve_ref_schema(schema)
+        for name, one in found.get("properties", {}).items():
+            if name in WORDS and not one.keys() & {"$ref", "example", "examples"} and cls._has_example(found, name):
+                one["examples"] = [WORDS[name]]
+        return schema
+
+    @classmethod
+    def _has_example(cls, schema: JsonSchemaValue, name: str) -> bool:
+        return True
+
+
+class Input(Documented):
     """A body. A field that we do not know is refused: it was meant to do something."""
 
     model_config = ConfigDict(extra="forbid")
 
+    @classmethod
+    def _has_example(cls, schema: JsonSchemaValue, name: str) -> bool:
+        return name in schema.get("required", ())  # what may be left out is left out
 
-class View(BaseModel):
+
+class View(Documented):
     """An answer, made from a value object by its attributes."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
-class Items(BaseModel, Generic[T]):
+class Items(Documented, Generic[T]):
     """A list: what every list answers."""
 
     items: list[T]
@@ -42,6 +66,14 @@ class Items(BaseModel, Generic[T]):
 def items(values: Sequence[Any], next_cursor: str | None = None) -> dict[str, Any]:
     """A list as it is answered."""
     return {"items": list(values), "next_cursor": next_cursor}
+
+
+def answers(shown: Any, media: str = "application/json", status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """What a route answers, where no model says it: an example for the interface's document."""
+    content: dict[str, Any] = {"example": shown}
+    if media != "application/json":
+        content["schema"] = {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
+    return {status: {"content": {media: content}}}
 
 
 def known_id(text: str) -> UUID:

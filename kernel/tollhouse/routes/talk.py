@@ -12,7 +12,7 @@ from tollhouse.gateway.exchange import port
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.ports import Conversations, Files, Turns
 from tollhouse.routes import schemas_turns as s
-from tollhouse.routes.common import Cursor, Items, Limit, idempotency_key, inside, items
+from tollhouse.routes.common import Cursor, Items, Limit, answers, idempotency_key, inside, items
 
 router = APIRouter()
 LARGE = frozenset({"POST /turns", "POST /uploads"})
@@ -28,9 +28,10 @@ UPLOAD_BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {"file": {"type": "string", "format": "binary"}},
-                }
+                },
+                "example": {"file": "…"},
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "…"},
         },
     }
 }
@@ -59,7 +60,9 @@ async def list_conversations(request: Request, cursor: Cursor = None, limit: Lim
     return items(page.items, page.next_cursor)
 
 
-@router.post("/conversations", status_code=201, response_model=s.Conversation, tags=["talking"])
+@router.post(
+    "/conversations", status_code=201, response_model=s.Conversation, tags=["talking"], openapi_extra={"x-errors": [402]}
+)
 async def start_conversation(request: Request, body: s.StartConversation) -> Any:
     """Begin an empty conversation."""
     return await port(request, Conversations).start(body.agent, body.title)
@@ -103,7 +106,7 @@ async def upload(request: Request, name: Annotated[str, Query(max_length=255)] =
     return await files.put(await request.body(), name)
 
 
-@router.get("/uploads/{file_id}", response_class=Response, tags=["files"])
+@router.get("/uploads/{file_id}", response_class=Response, tags=["files"], responses=answers("…", "application/octet-stream"))
 async def download(request: Request, file_id: str) -> Response:
     """A file of yours, always as a download: nothing that was uploaded is ever shown as a page of ours."""
     ref, data = await port(request, Files).open(file_id)

@@ -10,12 +10,37 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from tollhouse.host.values import Kind
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.common import Cursor, Input, Items, Limit, View, answers, items, known_id
+from tollhouse.routes.vocabulary import example
+
+BY_PLUGIN = "What the plugin asks for: `GET /api/v1/admin/connections/form/{kind}/{plugin}` answers its JSON schema."
+VALUES: dict[str, Any] = {"base_url": "https://api.openai.com/v1", "api_key": "sk-…"}
+FORM: dict[str, Any] = {
+    "title": "OpenAIConfig",
+    "type": "object",
+    "properties": {
+        "base_url": {"type": "string", "title": "Base URL"},
+        "api_key": {"type": "string", "format": "password", "writeOnly": True, "title": "API key"},
+    },
+    "additionalProperties": False,
+}
 
 
 class ConnectionView(View):
+    model_config = example(
+        id=v.CONNECTION,
+        kind="llm",
+        plugin="openai",
+        name="Our models",
+        config={"base_url": "https://api.openai.com/v1"},
+        secrets={"api_key": True},
+        health={"ok": True, "detail": "Connected; the endpoint lists 42 models.", "at": v.NOW},
+        revision=1,
+        readable=True,
+    )
     id: UUID
     kind: str
     plugin: str
@@ -31,28 +56,32 @@ class ConnectionView(View):
 
 
 class ConnectorView(View):
+    model_config = example(kind="llm", plugin="openai", title="OpenAI-compatible")
     kind: str
     plugin: str
     title: str
 
 
 class CreateConnection(Input):
+    model_config = example(kind="llm", plugin="openai", name="Our models", values=VALUES)
     kind: Kind
     plugin: str = Field(max_length=100)
     name: str = Field(max_length=200)
-    values: dict[str, Any] = Field(default_factory=dict, max_length=200)
+    values: dict[str, Any] = Field(default_factory=dict, max_length=200, description=BY_PLUGIN)
 
 
 class ChangeConnection(Input):
     """Secrets that are left out stay; ``clear`` names those to forget."""
 
+    model_config = example(values=VALUES, revision=1)
     name: str | None = Field(None, max_length=200)
-    values: dict[str, Any] | None = Field(None, max_length=200)
+    values: dict[str, Any] | None = Field(None, max_length=200, description=BY_PLUGIN)
     clear: list[str] = Field(default_factory=list, max_length=50)
     revision: int | None = Field(None, ge=0, description="As you last saw it: 409 if somebody was faster.")
 
 
 class HealthView(View):
+    model_config = example(ok=True, detail="Connected; the endpoint lists 42 models.")
     ok: bool
     detail: str
 
@@ -76,7 +105,7 @@ def routes(services: AdminServices) -> APIRouter:
         staff(request, "view")
         return items(connections.available(kind))
 
-    @router.get("/form/{kind}/{plugin}")
+    @router.get("/form/{kind}/{plugin}", responses=answers(FORM))
     async def connection_form(request: Request, kind: str, plugin: str) -> dict[str, Any]:
         """The JSON schema of a connection's configuration."""
         staff(request, "view")

@@ -9,9 +9,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from tollhouse.policy.reasons import BY_CODE
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Items, Limit, View, items
+from tollhouse.routes.vocabulary import example
 
 
 def _known(reason: str) -> str:
@@ -26,6 +28,23 @@ Reason = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum":
 class DenialView(View):
     """Repeats within a minute share a row. ``decision`` has the numbers as they stood at the last of them."""
 
+    model_config = example(
+        id=v.DENIAL,
+        reason="limit_reached",
+        decision={
+            "retryable": False,
+            "plan": "free",
+            "upgrade_url": "https://example.com/plans",
+            "limit": 20,
+            "used": 20,
+            "held": 0,
+            "remaining": 0,
+            "metric": "calls",
+            "window": "day",
+            "resets_at": v.MIDNIGHT,
+        },
+        count=2,
+    )
     id: UUID
     user_id: UUID
     email: str | None

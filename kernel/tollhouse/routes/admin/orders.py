@@ -13,11 +13,13 @@ from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Items, Limit, items, known_id
+from tollhouse.routes.vocabulary import example, example_of
 
 State = Literal["pending", "paid", "canceled", "refunded"]
 
 
 class OrderView(s.Order):
+    model_config = example(**{**example_of(s.Order), "state": "paid"})
     user_id: UUID
     subscription_id: UUID | None
     paid_at: datetime | None

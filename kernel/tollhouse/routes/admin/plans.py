@@ -12,9 +12,11 @@ from pydantic import Field
 
 from tollhouse.billing.terms import LimitTerms, Terms
 from tollhouse.plugin.access import Metric, Window
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Input, Items, View, inside, items, known_id
+from tollhouse.routes.vocabulary import example
 
 MOST = 10**18
 
@@ -22,6 +24,7 @@ MOST = 10**18
 class LimitInput(Input):
     """One limit. Amounts are calls, tokens, turns at once, or nano-units of model cost."""
 
+    model_config = example(metric="calls", amount=20, window="day")
     metric: Metric
     amount: int = Field(ge=0, le=MOST)
     window: Window
@@ -37,6 +40,12 @@ class LimitInput(Input):
 class TermsInput(Input):
     """What is sold. A change makes a new version of the plan; subscribers keep what they bought."""
 
+    model_config = example(
+        price_minor=1999,
+        agents=[v.AGENT],
+        channels=["web", "api"],
+        limits=[{"metric": "calls", "amount": 500, "window": "month"}],
+    )
     price_minor: int = Field(0, ge=0, le=MOST)
     currency: str = Field("EUR", max_length=10)
     interval: Literal["month", "year", "week", "once"] = "month"
@@ -61,6 +70,17 @@ class TermsInput(Input):
 
 
 class CreatePlan(Input):
+    model_config = example(
+        slug="pro",
+        name="Pro",
+        terms={
+            "price_minor": 1999,
+            "currency": "EUR",
+            "interval": "month",
+            "agents": [v.AGENT],
+            "limits": [{"metric": "calls", "amount": 500, "window": "month"}],
+        },
+    )
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
     terms: TermsInput
@@ -71,6 +91,7 @@ class CreatePlan(Input):
 
 
 class ChangePlan(Input):
+    model_config = example(terms={"price_minor": 2499})
     name: str | None = Field(None, max_length=200)
     description: str | None = Field(None, max_length=5000)
     public: bool | None = None
@@ -80,6 +101,7 @@ class ChangePlan(Input):
 
 
 class LimitView(View):
+    model_config = example(id=v.LIMIT, agent_id=None, channel=None)
     id: UUID
     metric: str
     amount: int
@@ -89,7 +111,17 @@ class LimitView(View):
     hard: bool
 
 
-class VersionView(View):
+class PlanVersionView(View):
+    model_config = example(
+        id=v.PLAN_VERSION,
+        number=1,
+        price_minor=0,
+        grace_days=3,
+        all_agents=False,
+        agents=[v.AGENT],
+        channels=None,
+        verified_email=False,
+    )
     id: UUID
     number: int
     price_minor: int
@@ -104,6 +136,7 @@ class VersionView(View):
 
 
 class PlanView(View):
+    model_config = example(id=v.PLAN, slug="free", name="Free", description="To try it.", public=True, default=True)
     id: UUID
     slug: str
     name: str
@@ -113,10 +146,11 @@ class PlanView(View):
     default: bool
     position: int
     created_at: datetime
-    version: VersionView
+    version: PlanVersionView
 
 
 class SubscribersView(View):
+    model_config = example(version_id=v.PLAN_VERSION, number=1, subscribers=12)
     version_id: UUID
     number: int
     created_at: datetime

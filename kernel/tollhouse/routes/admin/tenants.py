@@ -11,14 +11,21 @@ from pydantic import Field
 
 from tollhouse.accounts.service import new_owner_link
 from tollhouse.auth.links import address_of
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import operator, staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.vocabulary import example, example_of
 from tollhouse.tenants.service import UNSET, TenantChanges
 from tollhouse.tenants.values import Brand, Tenant
 
+BRAND = {"accent": "#1f5f3d", "radius": 6, "logo_file_id": None, "tagline": "Ask us anything"}
+
 
 class TenantView(View):
+    model_config = example(
+        id=v.TENANT, slug="acme", name="Acme", hosts=["agents.acme.example"], daily_cost_cap=None, brand=BRAND
+    )
     id: UUID
     slug: str
     name: str
@@ -42,11 +49,17 @@ class TenantView(View):
 class CreatedTenant(TenantView):
     """``owner_token``: makes the first owner; shown this once. ``url``: the page that takes it."""
 
+    model_config = example(
+        **example_of(TenantView),
+        owner_token="thl_8hKq…",  # noqa: S106 - an example
+        url="https://example.com/t/acme/claim/thl_8hKq…",
+    )
     owner_token: str
     url: str
 
 
 class CreateTenant(Input):
+    model_config = example(slug="acme", name="Acme", timezone="Europe/Berlin")
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
     currency: str = Field("EUR", max_length=10)
@@ -56,6 +69,7 @@ class CreateTenant(Input):
 
 
 class ChangeTenant(Input):
+    model_config = example(daily_cost_cap=5_000_000_000, brand={"accent": "#1f5f3d", "tagline": "Ask us anything"})
     name: str | None = Field(None, max_length=200)
     timezone: str | None = Field(None, max_length=60)
     currency: str | None = Field(None, max_length=10)
@@ -65,10 +79,12 @@ class ChangeTenant(Input):
 
 
 class OperatorChangeTenant(ChangeTenant):
+    model_config = example(hosts=["agents.acme.example"])
     hosts: list[str] | None = Field(None, max_length=20)
 
 
 class Reason(Input):
+    model_config = example(reason="The invoice of December is open")
     reason: str = Field("", max_length=500)
 
 

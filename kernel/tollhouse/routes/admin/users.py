@@ -12,12 +12,15 @@ from pydantic import Field
 from tollhouse.auth.links import LIFETIME, address_of
 from tollhouse.plugin.access import Role
 from tollhouse.routes import schemas as s
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.vocabulary import example
 
 
 class UserView(View):
+    model_config = example(id=v.ADA, email_verified=True, name="Ada", role=None, operator=False)
     id: UUID
     email: str | None
     email_verified: bool
@@ -31,10 +34,12 @@ class UserView(View):
 
 
 class SetRole(Input):
+    model_config = example(role="support")
     role: Role | None = Field(description="null for a customer.")
 
 
 class Invite(Input):
+    model_config = example(email="sam@example.com", role="support", name="Sam")
     email: str = Field(max_length=320)
     role: Role | None = None
     name: str = Field("", max_length=200)
@@ -43,6 +48,10 @@ class Invite(Input):
 class Invited(View):
     """``token``: the one-time invitation, shown this once. ``url``: the page that takes it."""
 
+    model_config = example(
+        token="thl_8hKq…",  # noqa: S106 - an example
+        url="https://example.com/t/acme/invite/thl_8hKq…",
+    )
     user: UserView
     token: str
     url: str
@@ -51,12 +60,18 @@ class Invited(View):
 class SignInLink(View):
     """``token``: signs its holder in as the user, once; shown this once. ``url``: the page that takes it."""
 
+    model_config = example(
+        token="thl_8hKq…",  # noqa: S106 - an example
+        url="https://example.com/t/acme/link/thl_8hKq…",
+        expires_in=3600,
+    )
     token: str
     url: str
     expires_in: int = Field(description="Seconds.")
 
 
 class AssignPlan(Input):
+    model_config = example(plan="pro", periods=12)
     plan: str = Field(max_length=100, description="Short name or id.")
     periods: int | None = Field(None, ge=1, le=120, description="How many; null: without an end.")
 
