@@ -12,7 +12,6 @@ from tests.conftest import Cluster
 from tests.flows.driver import Body, Client
 from tests.flows.furnished import House, furnish, open_house
 from tests.kernel.routes.openapi import contents, examples, faults, operations, resolved, schemas, structure
-from tollhouse.gateway.openapi import make_document
 from tollhouse.gateway.route_table import UNSAFE, Entry
 
 HIDDEN = {"page"}
@@ -140,10 +139,13 @@ def test_a_prompt_version_has_its_schema(document: dict[str, Any]) -> None:
     assert parts["AgentVersionView"]["properties"]["spec"]["$ref"] == spec["$ref"]
 
 
-def test_it_is_made_when_somebody_asks(house: House) -> None:
-    assert house.app.openapi_schema is None
-    assert house.app.openapi() is house.app.openapi()
-    assert make_document(house.app, house.app.table) == house.app.openapi()
+async def test_it_is_made_when_somebody_asks(house: House) -> None:
+    assert "openapi_json" not in vars(house.app)
+    assert (await Client(house.app).get("/openapi.json")).status == 401
+    shop = await furnish(house, "doc")
+    owner = Client.program(house.app, shop.slug, shop.tokens["owner_key"])
+    assert (await owner.get("/openapi.json")).json == house.app.openapi()
+    assert "openapi_json" in vars(house.app)
 
 
 async def test_real_answers_are_as_the_document_says(house: House, document: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -98,9 +98,7 @@ class Infra:
         signed_in = exchange.caller is not None and exchange.caller.principal is not None
         if not signed_in and not is_loopback(exchange.address, exchange.headers):
             raise Unauthenticated()
-        app = request.scope["app"]
-        assert isinstance(app, FastAPI)
-        return JSONResponse(app.openapi())
+        return Response(request.scope["app"].openapi_json, media_type="application/json")
 
     async def _favicon(self, request: Request) -> Response:
         request.path_params["name"] = "icon.svg"

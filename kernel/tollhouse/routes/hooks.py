@@ -12,9 +12,10 @@ from tollhouse.plugin.channels import RawRequest, RawResponse
 from tollhouse.plugin.mounts import Mount
 from tollhouse.routes.common import answers
 
+UPDATE = {"update_id": 10000, "message": {"text": "Hello?"}}
 BODY: dict[str, Any] = {
     "description": "Whatever the vendor sends; its plugin verifies and reads it.",
-    "content": {"application/json": {"schema": {"description": "Anything."}, "example": {"update_id": 10000, "message": {"text": "Hello?"}}}},
+    "content": {"application/json": {"schema": {"description": "Anything."}, "example": UPDATE}},
 }
 
 
