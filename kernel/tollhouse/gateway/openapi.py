@@ -105,8 +105,8 @@ def _complete(operation: dict[str, Any], entry: Entry) -> None:
 def _statuses(entry: Entry, operation: dict[str, Any]) -> set[int]:
     """What the gateway answers of itself: a wrong credential and a suspended tenant are refused on public routes, too."""
     if entry.tenantless:
-        return set() if entry.infra else {400, 401, 404, 408, 413, 422, 500, 503}
-    found = {400, 401, 403, 404, 422, 429, 500, 503}
+        return set() if entry.infra else {400, 401, 404, 408, 413, 414, 422, 431, 500, 503}
+    found = {400, 401, 403, 404, 414, 422, 429, 431, 500, 503}
     if entry.method in UNSAFE:
         found |= {408, 409, 413, 415}
     if "model call" in operation.get("tags", ()):

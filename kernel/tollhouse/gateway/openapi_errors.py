@@ -102,6 +102,7 @@ ERRORS: Final[dict[int, tuple[str, str, str, bool, dict[str, Any]]]] = {
         {},
     ),
     413: ("too_large", "That is larger than this address accepts", "The body is larger than 1048576 bytes", False, {}),
+    414: ("uri_too_long", "The address is too long", "The address is too long", False, {}),
     415: (
         "unsupported_media_type",
         "Send the body as application/json, uncompressed",
@@ -117,6 +118,7 @@ ERRORS: Final[dict[int, tuple[str, str, str, bool, dict[str, Any]]]] = {
         {"errors": [{"detail": "Field required", "pointer": "#/agent"}]},
     ),
     429: ("rate_limited", "Too many requests; slow down a little", "Too many requests; slow down a little", True, {}),
+    431: ("headers_too_large", "The headers are too large", "The headers are too large", False, {}),
     500: ("internal_error", "Something went wrong", "Something went wrong on our side; it has been noted.", False, {}),
     502: (
         "model_unavailable",
@@ -190,13 +192,16 @@ def _response(status: int, shape: Shape) -> dict[str, Any]:
 
 HEADERS: Final = {
     "Retry-After": "Seconds until it is worth to try again.",
+    "RateLimit": 'What is left of the rate: `"anonymous";r=0;t=12`.',
     "WWW-Authenticate": "`Bearer`.",
     "x-should-retry": "Whether OpenAI's clients try again by themselves.",
 }
 
 
 def _has(name: str, status: int, shape: Shape) -> bool:
-    return {"Retry-After": status in (429, 503), "WWW-Authenticate": status == 401}.get(name, shape == "openai")
+    if name == "x-should-retry":
+        return shape == "openai"
+    return status in {"Retry-After": (429, 503), "RateLimit": (429,), "WWW-Authenticate": (401,)}[name]
 
 
 def _header(text: str, status: int) -> dict[str, Any]:

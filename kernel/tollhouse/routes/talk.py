@@ -19,6 +19,7 @@ LARGE = frozenset({"POST /turns", "POST /uploads"})
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", description="The same key gives the first answer again, and charges once.")
 ]
+TRUE = {"type": "string", "const": "true"}
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -35,9 +36,12 @@ UPLOAD_BODY: dict[str, Any] = {
         },
     }
 }
+REPLAYED: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"Idempotent-Replayed": {"description": "`true` for an answer that was given before.", "schema": TRUE}}}
+}
 
 
-@router.post("/turns", response_model=s.Turn, tags=["talking", "model call"])
+@router.post("/turns", response_model=s.Turn, tags=["talking", "model call"], responses=REPLAYED)
 async def run_turn(request: Request, response: Response, body: s.CreateTurn, key: IdempotencyKey = None) -> s.Turn:
     """Say something to an agent; the answer is the whole reply."""
     with inside("parameters", lambda name: name not in s.CreateTurn.model_fields):

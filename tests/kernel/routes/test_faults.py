@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 SOME_ID = "0199a000-0000-7000-8000-00000000beef"
-CLOSED = {"status", "state", "role", "kind", "by", "format"}
+CLOSED = {"reason", "status", "state", "role", "kind", "by", "format"}
 """Parameters of these names choose from a list."""
 
 
