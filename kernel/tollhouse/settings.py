@@ -5,16 +5,19 @@ One class, read once at start. A bad value stops the start with one line that na
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tollhouse.plugin.errors import ConfigError
 
+ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?", re.ASCII)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
@@ -49,6 +52,10 @@ class Settings(BaseSettings):
     trusted_proxies: list[str] = Field(
         default_factory=list, description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
     )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Origins (https://app.example.com) whose pages may call /api/ and /v1/ with a bearer token.",
+    )
     rate_limit_anonymous: int = Field(60, ge=0, description="Requests a minute for an address without credential; 0: off.")
     rate_limit_principal: int = Field(1200, ge=0, description="Requests a minute for a signed-in caller; 0: off.")
     rate_limit_login: int = Field(10, ge=0, description="Sign-in tries in 5 minutes for an account, and for an address.")
@@ -69,6 +76,28 @@ class Settings(BaseSettings):
     config: Path = Field(Path("plugins.toml"), validation_alias=AliasChoices("config", "TOLLHOUSE_CONFIG"))
     enabled: list[str] = Field(default_factory=list, description="Plugins that run here (plugins.toml).")
     plugin_settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Their settings (plugins.toml).")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _a_list(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return (
+                json.loads(value) if value.lstrip().startswith("[") else [part for part in re.split(r"[\s,]+", value) if part]
+            )
+        except json.JSONDecodeError:
+            raise ValueError("must be origins separated by commas, or a JSON list of them") from None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _exact_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin == "*":
+                raise ValueError("'*' is not taken: name the origins whose pages may call, such as https://app.example.com")
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin[:100]!r} is no origin: scheme://host[:port] in small letters, nothing after it")
+        return origins
 
     @field_validator("public_url")
     @classmethod

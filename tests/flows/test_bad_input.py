@@ -101,6 +101,48 @@ async def test_wrong_types_and_unknown_fields_are_named(house: House, shop: Furn
     assert await _unchanged(house, shop, before)
 
 
+async def test_what_a_service_refuses_is_pointed_at_in_the_body(house: House, shop: Furnished, user: Client) -> None:
+    owner = Client.program(house.app, shop.slug, shop.tokens["owner_key"])
+    limit = {"metric": "calls", "amount": 1, "window": "now"}
+    terms = {"currency": "ZZZ", "limits": [limit], "agents": [str(new_id())]}
+    spec = {"template": "{{ nobody }}", "primary": {"connection_id": shop.ids["model"], "model": "m"}, "parameters": {"n": 2}}
+    plans, versions = "/api/v1/admin/plans", f"/api/v1/admin/agents/{shop.ids['agents']}/versions"
+    connections, tenant = "/api/v1/admin/connections", "/api/v1/admin/tenant"
+    secret = {"kind": "llm", "plugin": "scripted", "name": "N", "values": {"odd": 1}}
+    said = {"model": shop.ids["agent"], "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": " "}]}
+    cases: list[tuple[Client, str, str, Any, set[str]]] = [
+        (
+            owner,
+            "POST",
+            plans,
+            {"slug": "p-x", "name": "P", "terms": terms},
+            {"#/terms/currency", "#/terms/limits/0/window", "#/terms/agents"},
+        ),
+        (owner, "POST", plans, {"slug": "p-x", "name": " ", "terms": {}}, {"#/name"}),
+        (owner, "PATCH", f"{plans}/{shop.ids['plans']}", {"terms": {"grace_days": 91}}, {"#/terms/grace_days"}),
+        (owner, "POST", versions, {"spec": spec}, {"#/spec/template", "#/spec/parameters"}),
+        (owner, "POST", connections, secret, {"#/values/odd"}),
+        (owner, "PATCH", f"{connections}/{shop.ids['model']}", {"clear": ["name"]}, {"#/clear/0"}),
+        (owner, "PATCH", tenant, {"currency": "ZZZ"}, {"#/currency"}),
+        (user, "POST", TURNS, hello(shop, parameters={"max_tokens": 0}), {"#/parameters/max_tokens"}),
+        (user, "POST", TURNS, hello(shop, parts=[{"type": "image", "file_id": "x"}]), {"#/parts/0/file_id"}),
+        (user, "POST", TURNS, hello(shop, parts=[{"type": "text", "text": " "}]), {"#/parts"}),
+        (user, "POST", "/v1/chat/completions", said, {"#/messages/1/content"}),
+    ]
+    for client, method, path, body, pointers in cases:
+        answer = await client.send(method, path, Body.json(body))
+        assert answer.status == 422, (path, answer.text)
+        assert {one["pointer"] for one in answer.json["errors"]} == pointers, (path, answer.text)
+
+
+async def test_a_parameter_of_the_address_is_named(house: House, shop: Furnished) -> None:
+    owner = Client.program(house.app, shop.slug, shop.tokens["owner_key"])
+    for query, name in (("users?cursor=???", "cursor"), ("subscriptions?status=bogus", "status"), ("audit?limit=0", "limit")):
+        answer = await owner.get(f"/api/v1/admin/{query}")
+        assert problem(answer) == (422, "invalid_input")
+        assert [(one["parameter"], one["in"]) for one in answer.json["errors"]] == [(name, "query")], query
+
+
 UNSOUND: list[tuple[bytes, int, str]] = [
     (b"", 422, "invalid_input"),
     (b"{", 400, "bad_request"),
@@ -234,7 +276,7 @@ async def test_a_key_is_for_one_body(house: House, shop: Furnished, user: Client
     first = await user.post(TURNS, hello(shop), idempotency_key=key)
     again = await user.post(TURNS, hello(shop), idempotency_key=key)
     assert (first.status, again.status) == (200, 200), first.text
-    assert again.json == first.json
+    assert again.body == first.body
     assert again.headers["idempotent-replayed"] == "true"
     other = await user.post(TURNS, hello(shop, parts=[{"type": "text", "text": "Something else"}]), idempotency_key=key)
     assert problem(other) == (422, "idempotency_mismatch")

@@ -145,6 +145,7 @@ async def test_nothing_gets_past_a_policy_that_denies_everything(cluster: Cluste
         rest = await sweep(house, tenant, [one for one in examples(house.app) if one.destroys])
         for found in (gentle, rest):
             _nothing_was_given(found)
+            _the_document_knows_each_answer(house, found)
             _nothing_locked_was_shown(tenant, found)
         await run_jobs(house, tenant)
         assert REPLY not in json.dumps(await run_commands(house, tenant), default=str)
@@ -158,6 +159,14 @@ def _nothing_was_given(found: Sweep) -> None:
     assert not [(name, one.name) for name, one, answer in found.answers if answer.status >= 500]
     for name, one, answer in found.answers:
         assert REPLY not in answer.everything, (name, one.name)
+
+
+def _the_document_knows_each_answer(house: House, found: Sweep) -> None:
+    """Every status that a route for programs has answered is one that it says it can answer."""
+    paths = house.app.openapi()["paths"]
+    for name, one, answer in found.answers:
+        told = paths.get(one.entry.path.replace(":path}", "}"), {}).get(one.entry.method.lower())
+        assert told is None or str(answer.status) in told["responses"], (name, one.name, answer.status, answer.text)
 
 
 def _each_turn_was_denied(found: Sweep) -> None:
@@ -197,6 +206,7 @@ async def test_without_rules_the_same_sweep_reaches_the_model(cluster: Cluster, 
     async with open_house(cluster.dsn, tmp_path, rules=no_rules) as house:
         tenant = await furnish(house, "open", operator=True, outcome="error")
         found = await sweep(house, tenant, [one for one in examples(house.app) if not one.destroys], "owner", "plain_key")
+        _the_document_knows_each_answer(house, found)
         assert found.callers.keys() == TURNS, "a route that runs turns is new, or has ceased to: see TURNS"
         assert "plain_key" in found.callers["POST /api/v1/turns"]
         assert "plain_key" in found.callers["POST /v1/chat/completions"]

@@ -267,6 +267,9 @@ async def test_a_model_that_is_down_is_retried_by_the_client(client, world):
     assert "sk-secret" not in failed.value.response.text
 
 
+_FILE = "messages.0.content.0.file"
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
@@ -277,6 +280,12 @@ async def test_a_model_that_is_down_is_retried_by_the_client(client, world):
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "messages"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}, *HELLO]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}, "messages.0.content.0.text"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": 5}}]}]}, _FILE + ".file_id"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages.0.content.0"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role"),
         ({"temperature": 9}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         (

@@ -17,9 +17,11 @@ from tollhouse.agents.agents import Agents
 from tollhouse.agents.errors import Stale, VersionFrozen, VersionInUse
 from tollhouse.agents.repository import Row
 from tollhouse.agents.rows import VersionDiff, VersionRow, difference
+from tollhouse.agents.schemas import problem_with_schema
 from tollhouse.agents.spec import VersionSpec
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound
+from tollhouse.plugin.pointers import pointer_of
 from tollhouse.store.audit import Actor, record
 from tollhouse.store.ids import new_id
 
@@ -68,7 +70,7 @@ class AgentService(Agents):
             InvalidInput: the spec is malformed, or names a connection that the tenant does not have.
             AgentArchived: the agent is not in use any more.
         """
-        spec = None if spec is None else await _parsed(spec)
+        spec = None if spec is None else await _new_spec(spec)
         async with self.store.transaction(tenant_id) as conn:
             return await self.create_draft_in(conn, tenant_id, actor, agent_id, spec=spec, copy_of=copy_of, note=note)
 
@@ -83,7 +85,7 @@ class AgentService(Agents):
         copy_of: UUID | None = None,
         note: str = "",
     ) -> VersionRow:
-        """The same inside the caller's transaction."""
+        """The same inside the caller's transaction, for a spec without a JSON schema of its own."""
         await self._locked(conn, tenant_id, agent_id, alive=True)
         if spec is None:
             if copy_of is None:
@@ -119,7 +121,7 @@ class AgentService(Agents):
             VersionFrozen: it was active once.
             Stale: somebody else changed it since.
         """
-        spec = None if spec is None else await _parsed(spec)
+        spec = None if spec is None else await _new_spec(spec)
         async with self.store.transaction(tenant_id) as conn:
             row = await self._locked_version(conn, tenant_id, version_id)
             if row["activated_at"] is not None:
@@ -226,19 +228,28 @@ def _check_shares(version_id: UUID, shares: Mapping[UUID, int]) -> None:
         raise InvalidInput(f"The weights add up to {sum(shares.values()):,} and not to {BASIS_POINTS:,}.", field="weights")
 
 
-async def _parsed(spec: Spec) -> VersionSpec:
-    """In a thread: checking a large JSON schema takes long enough for others to notice."""
+async def _new_spec(spec: Spec) -> VersionSpec:
+    """A spec that somebody writes, after every check that needs no database."""
+    parsed = _parsed(spec)
+    schema = parsed.post.json_schema
+    # In a thread: a large one takes long enough for others to notice.
+    if schema is not None and (problem := await asyncio.to_thread(problem_with_schema, schema)):
+        raise InvalidInput(f"This schema {problem}.", field="spec.post.json_schema")
+    return parsed
+
+
+def _parsed(spec: Spec) -> VersionSpec:
     if isinstance(spec, VersionSpec):
         return spec
     try:
-        return await asyncio.to_thread(VersionSpec.model_validate, spec)
+        return VersionSpec.model_validate(spec)
     except ValidationError as error:
-        raise InvalidInput("That prompt version is not valid.", errors=_field_errors(error)) from None
+        raise InvalidInput("That prompt version is not valid.", errors=_field_errors(error, spec)) from None
 
 
 async def _checked_spec(conn: AsyncConnection, tenant_id: UUID, spec: Spec) -> dict[str, Any]:
     """The spec as it is stored, after every check that a save and an activation make."""
-    spec = await _parsed(spec)
+    spec = _parsed(spec)
     stored = spec.model_dump(mode="json")
     kinds = await repository.connection_kinds(conn, tenant_id, [choice.connection_id for choice in spec.choices])
     for field, choice in zip(("primary", "fallback"), spec.choices, strict=False):
@@ -249,9 +260,13 @@ async def _checked_spec(conn: AsyncConnection, tenant_id: UUID, spec: Spec) -> d
     return stored
 
 
-def _field_errors(error: ValidationError) -> list[FieldError]:
+def _field_errors(error: ValidationError, spec: Any) -> list[FieldError]:
+    sent = {"spec": spec}
     return [
-        FieldError("#/" + "/".join(("spec", *(str(step) for step in found["loc"]))), found["msg"].removeprefix("Value error, "))
+        FieldError(
+            pointer_of(("spec", *found["loc"]), sent, missing=found["type"] == "missing"),
+            found["msg"].removeprefix("Value error, "),
+        )
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from tollhouse.agents.parameters import PARAMETERS, problem_with
 from tollhouse.agents.patterns import MAX_PATTERN, Pattern
-from tollhouse.agents.schemas import problem_with_schema
 from tollhouse.agents.template import parse
 from tollhouse.plugin.content import Modality
 
@@ -44,20 +43,16 @@ class RegexRule(_Part):
 
 
 class PostProcessing(_Part):
-    """What happens to a reply before anybody sees it, in this order: stop, redact, JSON schema, length, footer."""
+    """What happens to a reply before anybody sees it, in this order: stop, redact, JSON schema, length, footer.
+
+    Whether ``json_schema`` can be used is checked when a version is saved (``schemas.problem_with_schema``): it takes a while.
+    """
 
     stop: tuple[Mark, ...] = Field(default=(), max_length=16)
     max_characters: int | None = Field(default=None, ge=1, le=1_000_000)
     json_schema: dict[str, Any] | None = None
     redact: tuple[RegexRule, ...] = Field(default=(), max_length=20)
     footer: str = Field(default="", max_length=2_000)
-
-    @field_validator("json_schema")
-    @classmethod
-    def _usable(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
-        if schema is not None and (problem := problem_with_schema(schema)):
-            raise ValueError(f"this schema {problem}")
-        return schema
 
     @model_validator(mode="after")
     def _json_stays_json(self) -> PostProcessing:

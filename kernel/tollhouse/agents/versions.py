@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ class VersionCache:
             row = await repository.version_by_id(conn, tenant_id, version_id)
         if row is None:
             raise NotFound()
-        version = await asyncio.to_thread(compile_version, row)  # a large JSON schema takes a while
+        version = compile_version(row)
         if row["activated_at"] is not None:
             self._kept[key] = version
             if len(self._kept) > self._size:

@@ -28,6 +28,9 @@ LIFETIME: Final[Mapping[Purpose, timedelta]] = {
     "owner": timedelta(days=7),
     "operator": timedelta(days=1),
 }
+PAGES: Final[Mapping[Purpose, str]] = {"sign_in": "/link/", "invite": "/invite/", "owner": "/claim/", "operator": "/claim/"}
+"""Where on a tenant's pages each is redeemed."""
+
 SIGN_IN_PURPOSES: Final[tuple[Purpose, ...]] = ("sign_in", "invite")
 
 
@@ -59,6 +62,11 @@ async def issue(
     values = {"purpose": purpose, "user_id": user_id, "token_hash": digest_of(token), "data": dict(data or {})}
     await repository.add_link(conn, tenant_id, ttl=ttl or LIFETIME[purpose], **values)
     return token
+
+
+def address_of(base_url: str, purpose: Purpose, token: str) -> str:
+    """The link itself. ``base_url``: where the pages of its tenant begin."""
+    return f"{base_url}{PAGES[purpose]}{token}"
 
 
 def parse_link(token: str, tenant_id: UUID | None = None) -> ParsedToken:

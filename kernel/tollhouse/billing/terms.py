@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from tollhouse.billing.money import CURRENCIES
 from tollhouse.billing.plans import INTERVALS, PlanVersion
 from tollhouse.plugin.access import METRICS, WINDOWS
 from tollhouse.plugin.errors import FieldError, InvalidInput
+from tollhouse.tenants.money import EXPONENTS
 
 MAX_AMOUNT = 10**18
 MAX_PRICE = 10**12
@@ -72,7 +72,7 @@ def check_terms(terms: Terms, agents: Collection[UUID], channels: Collection[str
 def _money_errors(terms: Terms) -> Iterator[FieldError]:
     if not 0 <= terms.price_minor <= MAX_PRICE:
         yield FieldError("#/price_minor", f"A price between 0 and {MAX_PRICE:,} minor units, please.")
-    if terms.currency not in CURRENCIES:
+    if terms.currency not in EXPONENTS:
         yield FieldError("#/currency", "A currency is an ISO 4217 code, such as EUR.")
     if terms.interval not in INTERVALS:
         yield FieldError("#/interval", f"An interval is one of {', '.join(INTERVALS)}.")

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from tollhouse.billing.money import CURRENCIES
 from tollhouse.billing.plans import INTERVALS, Plan
 from tollhouse.billing.terms import Terms
 from tollhouse.console.desk import Area, Desk
@@ -17,6 +16,7 @@ from tollhouse.console.forms import Form
 from tollhouse.console.limits import choices, fill_limits, more_rows, place_limit_errors, read_limits, rows_shown, texts
 from tollhouse.plugin.errors import Conflict, InvalidInput
 from tollhouse.store.ids import parse_id
+from tollhouse.tenants.money import EXPONENTS
 
 area = Area()
 
@@ -174,5 +174,5 @@ async def _form(desk: Desk, form: Form, plan: Plan | None = None) -> Response:
     if plan is not None:
         older = sum(one.subscribers for one in await desk.parts.plans.subscribers(desk.tenant.id, plan.id))
     values = {"form": form, "plan": plan, "rows": rows_shown(form), "subscribers": older, **await choices(desk)}
-    values |= {"currencies": sorted(CURRENCIES), "intervals": {name: INTERVAL_WORDS[name] for name in INTERVALS}}
+    values |= {"currencies": sorted(EXPONENTS), "intervals": {name: INTERVAL_WORDS[name] for name in INTERVALS}}
     return desk.page("plan_form.html", status=form.status, section="plans", **values)

@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from tollhouse.billing.money import CURRENCIES
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.tenants.money import EXPONENTS
 from tollhouse.tenants.service import TenantChanges
 from tollhouse.tenants.values import Tenant, timezones
 
@@ -76,5 +76,5 @@ def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
 
 
 def _page(desk: Desk, form: Form, tenant: Tenant) -> Response:
-    values = {"form": form, "settings": tenant, "currencies": sorted(CURRENCIES), "zones": sorted(timezones())}
+    values = {"form": form, "settings": tenant, "currencies": sorted(EXPONENTS), "zones": sorted(timezones())}
     return desk.page("settings.html", status=form.status, section="settings", **values)

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from tollhouse.accounts.service import new_owner_link
 from tollhouse.auth.links import LIFETIME
-from tollhouse.billing.money import CURRENCIES
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.forms import Form
 from tollhouse.console.users import once
 from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.tenants.money import EXPONENTS
 from tollhouse.tenants.values import Tenant, timezones
 
 area = Area()
@@ -79,5 +79,5 @@ def _home(desk: Desk) -> str:
 
 
 def _form(desk: Desk, form: Form) -> Response:
-    values = {"form": form, "currencies": sorted(CURRENCIES), "zones": sorted(timezones())}
+    values = {"form": form, "currencies": sorted(EXPONENTS), "zones": sorted(timezones())}
     return desk.page("tenant_form.html", status=form.status, section="tenants", **values)

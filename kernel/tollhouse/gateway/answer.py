@@ -47,7 +47,7 @@ class Answer:
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
         exchange = self._exchange
-        headers = [*given, (b"x-request-id", exchange.request_id.encode()), *self._fixed]
+        headers = [*given, (b"x-request-id", exchange.request_id.encode()), *self._fixed, *exchange.cors]
         if exchange.rate and not any(name == b"ratelimit" for name, _ in given):
             headers += exchange.rate
         if not any(name == b"cache-control" for name, _ in given):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
@@ -46,10 +48,13 @@ class Application(FastAPI):
         return AsyncExitStackMiddleware(self.router)
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, made once."""
-        if self.openapi_schema is None:
-            self.openapi_schema = make_document(self, self.table)
-        return self.openapi_schema
+        """The OpenAPI document, made anew; it is not kept, because it is large as objects."""
+        return make_document(self, self.table)
+
+    @cached_property
+    def openapi_json(self) -> bytes:
+        """The same as it is answered, made once."""
+        return json.dumps(self.openapi()).encode()
 
 
 def build_application(parts: GatewayParts) -> Application:

@@ -20,14 +20,22 @@ from tollhouse.gateway import access_log, bodies
 from tollhouse.gateway.addresses import RealAddress
 from tollhouse.gateway.answer import Answer
 from tollhouse.gateway.cookies import Cookies
+from tollhouse.gateway.cors import Cors
 from tollhouse.gateway.credentials import Credentials
 from tollhouse.gateway.csrf import CsrfCheck
-from tollhouse.gateway.errors import BadRequest, HeadersTooLarge, MethodNotAllowed, TenantSuspended, UriTooLong
+from tollhouse.gateway.errors import (
+    BadRequest,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    ParameterFault,
+    TenantSuspended,
+    UriTooLong,
+)
 from tollhouse.gateway.exchange import CALLER, KEY, Exchange
 from tollhouse.gateway.metrics import Metrics
 from tollhouse.gateway.pages import Pages
 from tollhouse.gateway.parts import GatewayParts
-from tollhouse.gateway.problems import bare, private_text, problem_of, render_document, render_openai
+from tollhouse.gateway.problems import bare, name_parameters, private_text, problem_of, render_document, render_openai
 from tollhouse.gateway.rate_limits import RateLimits
 from tollhouse.gateway.request_ids import request_id
 from tollhouse.gateway.route_table import UNSAFE, Entry, Found, RouteTable
@@ -59,8 +67,9 @@ class Edge:
         self._cookies = Cookies(settings)
         self._credentials = Credentials(parts.authenticator, self._cookies)
         self._csrf = CsrfCheck(settings)
-        self._tenancy = Tenancy(settings, parts.directory)
         self._limits = RateLimits(settings, parts.rates, metrics.rate_limit_failed)
+        self._tenancy = Tenancy(settings, parts.directory, self._limits.guess)
+        self._cors = Cors(settings)
         self._fixed = security_headers(settings)
         self._body_limit = settings.body_limit
         self._large_body_limit = settings.large_body_limit
@@ -73,6 +82,9 @@ class Edge:
         answer = Answer(scope, exchange, send, self._fixed, self._cookies)
         try:
             found = await self._admit(scope, exchange, method)
+            if found is None:
+                await answer.complete(200, b"text/plain", b"", exchange.preflight or [])
+                return
             receive = await self._guard_body(receive, exchange, method)
             await self._dispatch(scope, receive, answer, exchange, found)
         except ClientDisconnect:
@@ -87,15 +99,21 @@ class Edge:
             self._metrics.answered(exchange.entry, answer.status, seconds)
             access_log.write(exchange, method, answer.status, seconds)
 
-    async def _admit(self, scope: Scope, exchange: Exchange, method: str) -> Found:
-        """Everything that is decided before the body."""
+    async def _admit(self, scope: Scope, exchange: Exchange, method: str) -> Found | None:
+        """Everything that is decided before the body. None: a browser only asks whether a page may call."""
         _read_headers(scope["headers"], exchange)
         headers = exchange.headers
         exchange.request_id = request_id(headers.get(b"x-request-id"))
         exchange.address = self._address.find(scope, headers)
         _check_address(scope)
         slug = self._tenancy.take_prefix(scope)
-        found = self._table.find(scope["path"][len(scope.get("root_path", "")) :] or "/")
+        path = scope["path"][len(scope.get("root_path", "")) :] or "/"
+        if self._cors:
+            exchange.cors = self._cors.headers(path, headers)
+            exchange.preflight = self._cors.preflight(path, method, headers)
+            if exchange.preflight is not None:
+                return None
+        found = self._table.find(path)
         entry = found.entry(method) if found else None
         exchange.errors = _errors(found, headers)
         if found is None:
@@ -109,7 +127,7 @@ class Edge:
 
     async def _identify(self, scope: Scope, exchange: Exchange, entry: Entry, slug: str | None) -> None:
         """Tenant, principal, rate, and whether a browser was tricked."""
-        exchange.tenant, info = await self._tenancy.find(slug, exchange.headers)
+        exchange.tenant, info = await self._tenancy.find(slug, exchange.headers, exchange.address)
         agent = exchange.headers.get(b"user-agent", b"")[:300].decode("latin-1")
         principal = None
         try:
@@ -117,7 +135,8 @@ class Edge:
         finally:  # a page about an error shows the tenant too
             scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent)
         if b"x-channel" in exchange.headers:
-            raise InvalidInput("The channel follows from the credential; nothing can name another one", field="X-Channel")
+            detail = "The channel follows from the credential; nothing can name another one"
+            raise InvalidInput(detail, errors=[ParameterFault("", detail, "X-Channel", "header")])
         if principal is not None:
             exchange.rate = await self._limits.hit(self._limits.signed_in, info.slug, principal.user_id.hex)
             if not exchange.tenant.active and _is_customer(principal) and _changes(entry):
@@ -173,6 +192,8 @@ class Edge:
     async def _explain(self, error: Exception, scope: Scope, exchange: Exchange, answer: Answer) -> None:
         """Answer with the error."""
         exchange.request_id = exchange.request_id or request_id(None)  # it may have failed before it got one
+        if scope["method"] not in UNSAFE:
+            name_parameters(error)
         problem = problem_of(error)
         if problem is None:
             log.error("request %s failed", exchange.request_id, exc_info=error)

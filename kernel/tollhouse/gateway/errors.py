@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tollhouse.plugin.errors import Forbidden, InvalidInput, TollhouseError
+from dataclasses import dataclass
+
+from tollhouse.plugin.errors import FieldError, Forbidden, InvalidInput, TollhouseError
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterFault(FieldError):
+    """One thing wrong with what is not in the body, which no JSON pointer can point at."""
+
+    name: str = ""
+    place: str = "query"
 
 
 class BadRequest(InvalidInput):

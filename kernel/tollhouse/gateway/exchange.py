@@ -37,6 +37,8 @@ class Exchange:
     by_cookie: bool = False
     stale_cookie: bool = False
     rate: tuple[tuple[bytes, bytes], ...] = ()
+    cors: tuple[tuple[bytes, bytes], ...] = ()
+    preflight: list[tuple[bytes, bytes]] | None = None
     errors: Literal["problem", "page", "openai"] = "problem"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -15,6 +15,7 @@ from tollhouse.gateway import metrics as metrics_module
 from tollhouse.gateway.addresses import is_loopback
 from tollhouse.gateway.exchange import exchange_of
 from tollhouse.gateway.metrics import Metrics
+from tollhouse.gateway.openapi import answer, described
 from tollhouse.gateway.parts import GatewayParts
 from tollhouse.gateway.static import StaticFiles, cached, made
 from tollhouse.plugin.errors import Forbidden, Unauthenticated
@@ -51,10 +52,16 @@ class Infra:
         brand = APIRouter(routes=[Route("/brand.css", self._brand, methods=["GET"])])
         return Mount("", APIRouter(routes=routes), public), Mount("", brand, frozenset({"GET /brand.css"}))
 
+    @described("Whether the process lives", answer({"status": "ok"}))
     async def _healthz(self, request: Request) -> Response:
         """The process lives. It says nothing about what it depends on."""
         return JSONResponse({"status": "ok"})
 
+    @described(
+        "Whether it can do its work",
+        answer({"status": "ready"}),
+        {"503": answer({"status": "not ready", "reasons": ["database: no answer in 3 seconds"]})},
+    )
     async def _readyz(self, request: Request) -> Response:
         """Whether it can do its work; 503 with what is missing."""
         missing = [text for text in await asyncio.gather(*map(self._check, self._parts.readiness)) if text]
@@ -72,7 +79,9 @@ class Infra:
             log.warning("readiness check %s failed", name, exc_info=True)
             return f"{name}: the check failed"
 
+    @described("Metrics for Prometheus", answer("tollhouse_http_requests_total 41.0\n", "text/plain"), errors=(401, 403))
     async def _metrics_page(self, request: Request) -> Response:
+        """For the operator by API key, and for the loopback."""
         exchange = exchange_of(request)
         principal = exchange.caller.principal if exchange.caller else None
         if not self._parts.settings.metrics_public and not is_loopback(exchange.address, exchange.headers):
@@ -82,14 +91,14 @@ class Infra:
                 raise Forbidden("Metrics are for the operator, by API key")
         return Response(self._metrics.render(), media_type=metrics_module.CONTENT_TYPE)
 
+    @described("This document", answer({"openapi": "3.1.0", "info": {"title": "Tollhouse"}}), errors=(401,))
     async def _openapi(self, request: Request) -> Response:
+        """For who is signed in, and for the loopback."""
         exchange = exchange_of(request)
         signed_in = exchange.caller is not None and exchange.caller.principal is not None
         if not signed_in and not is_loopback(exchange.address, exchange.headers):
             raise Unauthenticated()
-        app = request.scope["app"]
-        assert isinstance(app, FastAPI)
-        return JSONResponse(app.openapi())
+        return Response(request.scope["app"].openapi_json, media_type="application/json")
 
     async def _favicon(self, request: Request) -> Response:
         request.path_params["name"] = "icon.svg"

@@ -1,155 +1,124 @@
-"""The OpenAPI document: what FastAPI makes of the routes, and the errors that the gateway adds to each of them."""
+"""The OpenAPI document: what FastAPI makes of the routes, the errors that the gateway adds to each of them, and examples.
+
+Made at the first request for it, because few processes are ever asked.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from tollhouse.gateway.examples import Examples, resolve_schemas
+from tollhouse.gateway.openapi_errors import Shape, components, reference
 from tollhouse.gateway.route_table import UNSAFE, Entry, RouteTable
 
-PROBLEM: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "RFC 9457 problem details. Programs read `code`; people read `detail`.",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "request_id": {"type": "string"},
-        "retryable": {"type": "boolean", "description": "Whether the same request can succeed later by itself."},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["detail", "pointer"],
-                "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
-            },
-        },
-        "limit": {"type": "integer"},
-        "used": {"type": "integer"},
-        "held": {"type": "integer"},
-        "remaining": {"type": "integer"},
-        "metric": {"type": "string"},
-        "window": {"type": "string"},
-        "resets_at": {"type": ["string", "null"], "format": "date-time"},
-        "plan": {"type": ["string", "null"]},
-        "upgrade_url": {"type": ["string", "null"]},
-    },
-}
-
-# status: (code, title, detail, more members)
-EXAMPLES: Final[dict[int, tuple[str, str, str, dict[str, Any]]]] = {
-    400: ("invalid_json", "The body is not valid JSON", "The body is not valid UTF-8", {}),
-    401: ("unauthenticated", "Sign in first, or send a valid credential", "Sign in first, or send a valid credential", {}),
-    402: (
-        "limit_reached",
-        "Not included, or used up",
-        "You have used all 20 messages of today.",
-        {
-            "retryable": False,
-            "metric": "calls",
-            "window": "day",
-            "limit": 20,
-            "used": 20,
-            "held": 0,
-            "remaining": 0,
-            "resets_at": "2026-01-16T00:00:00Z",
-            "plan": "free",
-            "upgrade_url": "https://example.com/plans",
-        },
-    ),
-    403: ("forbidden", "You are not allowed to do that", "You are not allowed to do that", {}),
-    404: ("not_found", "There is nothing here", "There is nothing here", {}),
-    409: ("conflict", "That is not possible in the present state", "That is not possible in the present state", {}),
-    413: ("too_large", "That is larger than this address accepts", "The body is larger than 1048576 bytes", {}),
-    415: (
-        "unsupported_media_type",
-        "Send the body as application/json, uncompressed",
-        "Compressed bodies are not accepted",
-        {},
-    ),
-    422: (
-        "invalid_input",
-        "That input is not valid",
-        "What was sent is not what this address takes",
-        {"errors": [{"detail": "Field required", "pointer": "#/agent"}]},
-    ),
-    429: (
-        "rate_limited",
-        "Too many requests; slow down a little",
-        "Too many requests; slow down a little",
-        {"retryable": True},
-    ),
-    500: ("internal_error", "Something went wrong", "Something went wrong on our side; it has been noted.", {}),
-    502: ("model_unavailable", "The model cannot be reached; nothing was charged", "The model cannot be reached", {}),
-    503: ("unavailable", "The service is not available for a moment", "The database is not available for a moment", {}),
-    504: ("model_timeout", "The model took too long; nothing was charged", "The model took too long", {}),
-}
 DENIALS: Final = (402, 502, 504)
+ERRORS: Final = "x-errors"
+"""In an operation of a route: statuses that it answers beside those of its kind."""
+
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def answer(shown: Any, media: str = "application/json") -> dict[str, Any]:
+    """What a plain route answers, by an example."""
+    schema = {"type": "string"} if isinstance(shown, str) else {"type": "object"}
+    return {"description": "The answer.", "content": {media: {"schema": schema, "example": shown}}}
+
+
+def described(
+    summary: str, good: dict[str, Any], more: dict[str, Any] | None = None, errors: tuple[int, ...] = ()
+) -> Callable[[Endpoint], Endpoint]:
+    """Let a plain route of our own describe itself."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        name = endpoint.__name__.strip("_")
+        operation = {"tags": ["infrastructure"], "summary": summary, "operationId": f"get_{name}", ERRORS: errors}
+        endpoint.openapi = {**operation, "responses": {"200": good, **(more or {})}}  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
 
 
 def make_document(app: FastAPI, table: RouteTable) -> dict[str, Any]:
     """The whole document. Plain routes describe themselves by an attribute ``openapi`` of their endpoint."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    components = document.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    schemas["Problem"] = PROBLEM
+    found = document.setdefault("components", {})
+    schemas = found.setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    components["securitySchemes"] = {
+    resolve_schemas(document)
+    found["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or the token of a session."}
     }
-    components["responses"] = {str(status): _response(status) for status in EXAMPLES}
     for entry in table.entries:
         _add_plain(document, entry)
-    for entry in table.entries:
-        operation = document["paths"].get(entry.path, {}).get(entry.method.lower())
-        if operation is not None:
-            _complete(operation, entry)
+    shapes: set[Shape] = {"problem"}
+    operations = [(entry, operation) for entry in table.entries if (operation := _operation(document, entry)) is not None]
+    for entry, operation in operations:
+        shapes.add(_shape(entry))
+        _complete(operation, entry)
+    errors, found["responses"] = components(shapes)
+    examples = Examples(schemas)
+    examples.complete()
+    for _, operation in operations:
+        _give_examples(operation, examples)
+    schemas |= errors
     return document
+
+
+def _path(entry: Entry) -> str:
+    """A path as OpenAPI writes it: ``/models/{id:path}`` is ``/models/{id}``."""
+    return re.sub(r"\{(\w+):\w+\}", r"{\1}", entry.path)
+
+
+def _operation(document: dict[str, Any], entry: Entry) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = document["paths"].get(_path(entry), {}).get(entry.method.lower())
+    return found
 
 
 def _add_plain(document: dict[str, Any], entry: Entry) -> None:
     operation = getattr(entry.endpoint, "openapi", None)
     if entry.plain is not None and isinstance(operation, dict) and entry.method != "HEAD":
-        document["paths"].setdefault(entry.path, {})[entry.method.lower()] = {**operation}
+        described = {"description": inspect.getdoc(entry.endpoint) or "", **operation}
+        described["responses"] = dict(operation.get("responses", {}))
+        document["paths"].setdefault(_path(entry), {})[entry.method.lower()] = described
+
+
+def _shape(entry: Entry) -> Shape:
+    return "openai" if entry.errors == "openai" else "problem"
 
 
 def _complete(operation: dict[str, Any], entry: Entry) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
-    for status in _statuses(entry, operation):
-        responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
+    for status in sorted({*_statuses(entry, operation), *operation.pop(ERRORS, ())}):
+        responses.setdefault(str(status), reference(status, _shape(entry)))
     operation["security"] = [] if entry.public else [{"bearer": []}]
 
 
-def _statuses(entry: Entry, operation: dict[str, Any]) -> list[int]:
-    found = {404, 429, 500, 503}
-    if not entry.public:
-        found |= {401, 403}
+def _statuses(entry: Entry, operation: dict[str, Any]) -> set[int]:
+    """What the gateway answers of itself: a wrong credential and a suspended tenant are refused on public routes, too."""
+    if entry.tenantless:
+        return set() if entry.infra else {400, 401, 404, 408, 413, 414, 422, 431, 500, 503}
+    found = {400, 401, 403, 404, 414, 422, 429, 431, 500, 503}
     if entry.method in UNSAFE:
-        found |= {400, 409, 413, 415, 422}
-    if operation.get("parameters"):
-        found.add(422)
+        found |= {408, 409, 413, 415}
     if "model call" in operation.get("tags", ()):
         found.update(DENIALS)
-    return sorted(found)
+    return found
 
 
-def _response(status: int) -> dict[str, Any]:
-    code, title, detail, more = EXAMPLES[status]
-    example = {
-        "type": f"urn:tollhouse:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": "req_0199a0000000700080000000",
-        **more,
-    }
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}
-    return {"description": title, "content": {"application/problem+json": content}}
+def _give_examples(operation: dict[str, Any], examples: Examples) -> None:
+    """To what is sent and to what is answered; a route may have written its own."""
+    contents = [operation.get("requestBody", {})]
+    contents += [response for status, response in operation["responses"].items() if status.startswith("2")]
+    for one in contents:
+        for media in one.get("content", {}).values():
+            if "schema" in media and not media.keys() & {"example", "examples"}:
+                media["example"] = examples.of(media["schema"])

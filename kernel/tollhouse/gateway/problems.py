@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import http
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from tollhouse.gateway.errors import BadRequest, MethodNotAllowed
+from tollhouse.gateway.errors import BadRequest, MethodNotAllowed, ParameterFault
 from tollhouse.gateway.rate_limits import RateLimitReached
 from tollhouse.plugin.errors import AccessDenied, BackendError, FieldError, InvalidInput, TollhouseError, Unauthenticated
+from tollhouse.plugin.pointers import pointer_of
 
 Headers = list[tuple[bytes, bytes]]
 TYPE_PREFIX: Final = "urn:tollhouse:problem:"
@@ -79,11 +80,17 @@ def render_document(problem: Problem, request_id: str) -> tuple[bytes, bytes]:
 def render_openai(problem: Problem, request_id: str) -> tuple[bytes, bytes]:
     """The same with OpenAI's ``error`` object beside the problem's members: one body serves both kinds of client."""
     document = problem.document(request_id)
-    errors = document.get("errors") or [{}]
-    param = document.pop("param", None) or errors[0].get("pointer", "#/")[2:].replace("/", ".") or None
+    param = document.pop("param", None) or _param(document.get("errors") or [{}])
     error = {"message": problem.detail, "type": _openai_type(problem), "param": param, "code": problem.code}
     problem.headers.append((b"x-should-retry", b"true" if problem.retryable else b"false"))
     return b"application/json", json.dumps({"error": error, **document}, default=str).encode()
+
+
+def _param(errors: Sequence[Mapping[str, str]]) -> str | None:
+    """The first field at fault in OpenAI's spelling: ``messages.0.content``."""
+    first = errors[0]
+    pointed = first.get("pointer", "#/")[2:].replace("/", ".").replace("~1", "/").replace("~0", "~")
+    return first.get("parameter") or pointed or None
 
 
 def _openai_type(problem: Problem) -> str:
@@ -100,7 +107,7 @@ def _expected(error: TollhouseError) -> Problem:
     if isinstance(error, AccessDenied):
         members |= error.decision.problem_members()
     if isinstance(error, InvalidInput) and error.errors:
-        members["errors"] = [{"detail": one.detail, "pointer": one.pointer} for one in error.errors[:MAX_ERRORS]]
+        members["errors"] = [_named(one) for one in error.errors[:MAX_ERRORS]]
     title = error.title if not isinstance(error, AccessDenied) else "Not included, or used up"
     return Problem(error.http_status, error.http_code, title, error.detail, error.may_retry, members, _headers(error))
 
@@ -127,15 +134,32 @@ def _validation(error: RequestValidationError) -> InvalidInput:
     faults = error.errors()
     if faults and faults[0].get("type") == "json_invalid":
         return BadRequest("The body is not valid JSON")
-    return InvalidInput("What was sent is not what this address takes", errors=[_field(fault) for fault in faults[:MAX_ERRORS]])
+    found = [_field(fault, error.body) for fault in faults[:MAX_ERRORS]]
+    return InvalidInput("What was sent is not what this address takes", errors=found)
 
 
-def _field(fault: Mapping[str, Any]) -> FieldError:
-    """By a JSON pointer; never with the value that was sent: it may be a password."""
-    where, *path = fault.get("loc", ("body",)) or ("body",)
-    parts: list[Any] = list(path) if where == "body" else [where, *path]
-    pointer = "#" + "".join("/" + str(part)[:80].replace("~", "~0").replace("/", "~1") for part in parts)
-    return FieldError(pointer, str(fault.get("msg", "not valid")).removeprefix("Value error, ")[:300])
+def _field(fault: Mapping[str, Any], body: Any) -> FieldError:
+    """By a JSON pointer or a parameter's name; never with the value that was sent: it may be a password."""
+    where, *path = fault.get("loc") or ("body",)
+    detail = str(fault.get("msg", "not valid")).removeprefix("Value error, ")[:300]
+    if where == "body":
+        return FieldError(pointer_of(path, body, missing=fault.get("type") == "missing"), detail)
+    return ParameterFault("", detail, str(path[0]) if path else "", where)
+
+
+def _named(one: FieldError) -> dict[str, str]:
+    if isinstance(one, ParameterFault):
+        return {"detail": one.detail, "parameter": one.name, "in": one.place}
+    return {"detail": one.detail, "pointer": one.pointer}
+
+
+def name_parameters(error: BaseException) -> None:
+    """A request without a body has nothing to point into: what a service says of a field is about a parameter."""
+    if isinstance(error, InvalidInput):
+        error.errors = tuple(
+            one if isinstance(one, ParameterFault) else ParameterFault("", one.detail, one.pointer[2:].partition("/")[0])
+            for one in error.errors
+        )
 
 
 def _http(error: HTTPException) -> Problem:

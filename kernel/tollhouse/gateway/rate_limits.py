@@ -21,6 +21,8 @@ from tollhouse.store.rates import Rates
 
 log = logging.getLogger(__name__)
 WINDOW: Final = 60
+NO_TENANT: Final = "-"
+"""In the place of the tenant's name, which a key begins with."""
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -80,6 +82,14 @@ class RateLimits:
             wait = _wait(policy.amount, current - 1, before, left)
             raise RateLimitReached(policy, wait)
         return _headers(policy, policy.amount - math.ceil(count), math.ceil(left))
+
+    async def guess(self, address: str) -> None:
+        """Count that this address names a tenant that nobody has named here before; each is asked of the database.
+
+        Raises:
+            RateLimited: there were too many in the last minute.
+        """
+        await self.hit(self.anonymous, NO_TENANT, address)
 
 
 class RateLimitReached(RateLimited):

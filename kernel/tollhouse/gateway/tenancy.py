@@ -1,8 +1,15 @@
-"""Which tenant a request is for: by path, by host name, by header, else the default."""
+"""Which tenant a request is for: by path, by host name, by header, else the default.
+
+The database is asked for a name that was never heard here only on the account of the address that says it: who guesses names is
+bounded like who guesses keys, while everybody else's tenants go on.
+"""
 
 from __future__ import annotations
 
 import re
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,13 +23,25 @@ from tollhouse.tenants.values import Tenant
 
 SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 PREFIX: Final = "/t/"
+REMEMBERED: Final = 5_000
+STRANGE_SECONDS: Final = 10.0
+"""How long a host name that is no tenant's is not asked about again: a server may well be reached by such a name."""
+
+Count = Callable[[str], Awaitable[object]]
+"""Counts one guess of an address; refuses if there were too many."""
 
 
 class Tenancy:
     """Resolves tenants and takes ``/t/{slug}`` off the path, so that routes match the rest and links keep the prefix."""
 
-    def __init__(self, settings: Settings, directory: Directory) -> None:
+    def __init__(
+        self, settings: Settings, directory: Directory, count: Count, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._directory = directory
+        self._count = count
+        self._clock = clock
+        self._heard: OrderedDict[str, None] = OrderedDict()
+        self._strange: OrderedDict[str, float] = OrderedDict()
         self._default = settings.default_tenant
         self._base_url = settings.base_url
         parts = urlsplit(settings.base_url)
@@ -46,43 +65,69 @@ class Tenancy:
             scope["path"] += "/"
         return str(slug)
 
-    async def find(self, slug: str | None, headers: dict[bytes, bytes]) -> tuple[Tenant, TenantInfo]:
+    async def find(self, slug: str | None, headers: dict[bytes, bytes], address: str) -> tuple[Tenant, TenantInfo]:
         """The tenant, and what a caller may know of it.
 
         Raises:
             NotFound: there is no such tenant.
+            RateLimited: this address has named too many that there are not.
         """
         if slug is not None:
-            return await self._named(slug, f"{self._base_url}{PREFIX}{slug}")
-        if (by_host := await self._by_host(headers.get(b"host", b""))) is not None:
+            return await self._named(slug, f"{self._base_url}{PREFIX}{slug}", address)
+        if (by_host := await self._by_host(headers.get(b"host", b""), address)) is not None:
             return by_host
         named = headers.get(b"x-tenant")
         if named is not None:
             text = named.decode("latin-1")
-            return await self._named(text, f"{self._base_url}{PREFIX}{text}")
-        return await self._named(self._default, self._base_url)
+            return await self._named(text, f"{self._base_url}{PREFIX}{text}", address)
+        return await self._named(self._default, self._base_url, address)
 
-    async def _by_host(self, header: bytes) -> tuple[Tenant, TenantInfo] | None:
+    async def _by_host(self, header: bytes, address: str) -> tuple[Tenant, TenantInfo] | None:
         host = header.decode("latin-1").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if not name or name in self._own_hosts or _is_address(name):
             return None
+        if self._strange.get(name, 0.0) > self._clock():
+            return None
         try:
-            tenant = await self._directory.by_host(name)
+            tenant = await self._ask(self._directory.by_host, f"host:{name}", name, address)
         except NotFound:
+            _remember(self._strange, name, self._clock() + STRANGE_SECONDS)
             return None
         return tenant, info(tenant, f"{self._scheme}://{host}")
 
-    async def _named(self, slug: str, base_url: str) -> tuple[Tenant, TenantInfo]:
-        if not SLUG.fullmatch(slug):
+    async def _ask(self, ask: Callable[[str], Awaitable[Tenant]], key: str, name: str, address: str) -> Tenant:
+        heard = key in self._heard
+        if not heard:
+            await self._count(address)
+        try:
+            tenant = await ask(name)
+        except NotFound:
+            self._heard.pop(key, None)
+            raise
+        if not heard:
+            _remember(self._heard, key, None)
+        return tenant
+
+    async def _named(self, slug: str, base_url: str, address: str) -> tuple[Tenant, TenantInfo]:
+        if slug == self._default:
+            tenant = await self._directory.by_slug(slug)
+        elif SLUG.fullmatch(slug):
+            tenant = await self._ask(self._directory.by_slug, slug, slug, address)
+        else:
             raise NotFound()
-        tenant = await self._directory.by_slug(slug)
         known = self._infos
         if known is not None and known[0] is tenant and known[1] == base_url:
             return tenant, known[2]
         made = info(tenant, base_url)
         self._infos = (tenant, base_url, made)
         return tenant, made
+
+
+def _remember(known: OrderedDict[str, Any], key: str, value: Any) -> None:
+    known[key] = value
+    if len(known) > REMEMBERED:
+        known.popitem(last=False)
 
 
 def _is_address(name: str) -> bool:

@@ -17,6 +17,7 @@ from tollhouse.plugin import (
     AuthProvider,
     Channel,
     ChannelCapabilities,
+    ChecksMedia,
     Command,
     Connectable,
     CountsTokens,
@@ -32,7 +33,7 @@ from tollhouse.plugin import (
 )
 
 EVENTS: tuple[str, ...] = get_args(EventName)
-OPTIONAL: tuple[type[Any], ...] = (Receives, Connectable, DescribesModels, CountsTokens, SuggestsPrices)
+OPTIONAL: tuple[type[Any], ...] = (Receives, Connectable, DescribesModels, CountsTokens, ChecksMedia, SuggestsPrices)
 CAPABILITIES: dict[type[Any], type[Any]] = {Channel: ChannelCapabilities, PaymentProvider: PaymentCapabilities}
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 

@@ -174,7 +174,7 @@ class Connections:
     def _changed_config(self, row: Mapping[str, Any], values: Mapping[str, Any], clear: Collection[str]) -> dict[str, Any]:
         found = self._connectable(row["kind"], row["plugin"])
         if unknown := set(clear) - secret_fields(found.obj.Config):
-            raise InvalidInput("There is no such secret.", field=f"clear.{sorted(unknown)[0]}")
+            raise InvalidInput("There is no such secret.", field=f"clear.{list(clear).index(sorted(unknown)[0])}")
         try:
             kept = {name: value for name, value in self._vault.open(row).items() if name not in clear}
         except SecretUnreadable:

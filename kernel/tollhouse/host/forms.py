@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from tollhouse.plugin import FieldError, InvalidInput
+from tollhouse.plugin.pointers import pointer_of
 
 MASK = "***"
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -81,7 +82,7 @@ def split(
     open_part = parsed.model_dump(mode="json", exclude=set(hidden), exclude_unset=True)
     for name, value in open_part.items():
         if fault := json_fault(value):
-            raise InvalidInput(f"The value {fault}.", errors=[FieldError(_pointer((name,)), f"The value {fault}.")])
+            raise InvalidInput(f"The value {fault}.", errors=[FieldError(_pointer((name,), open_part), f"The value {fault}.")])
     secrets: dict[str, str] = {}
     for name in hidden:
         value = getattr(parsed, name)
@@ -117,13 +118,15 @@ def parse(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
     raise InvalidInput(
         "The configuration is not valid.",
-        errors=[FieldError(_pointer(fault["loc"]), _mask(fault["msg"], hidden)) for fault in faults],
+        errors=[
+            FieldError(_pointer(fault["loc"], values, missing=fault["type"] == "missing"), _mask(fault["msg"], hidden))
+            for fault in faults
+        ],
     )
 
 
-def _pointer(loc: tuple[int | str, ...]) -> str:
-    """RFC 6901: a field's name comes from whoever sent it, so ~ and / are escaped."""
-    return "#/values" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc)
+def _pointer(loc: tuple[int | str, ...], values: Mapping[str, Any], *, missing: bool = False) -> str:
+    return pointer_of(("values", *loc), {"values": dict(values)}, missing=missing)
 
 
 def _mask(text: str, hidden: list[str]) -> str:

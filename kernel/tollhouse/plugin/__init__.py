@@ -49,6 +49,7 @@ from tollhouse.plugin.content import (
     Part,
     Reply,
     Text,
+    file_as_text,
     part_from_json,
     part_to_json,
 )
@@ -79,6 +80,7 @@ from tollhouse.plugin.errors import (
 from tollhouse.plugin.events import DeliveryFailed, Event, EventName, InboundEvent, InboundMessage, PaymentEvent, Sender
 from tollhouse.plugin.hookspecs import NAME, impl
 from tollhouse.plugin.llm import (
+    ChecksMedia,
     Completion,
     CompletionRequest,
     CountsTokens,
@@ -98,6 +100,7 @@ from tollhouse.plugin.payments import (
     PaymentProvider,
     PaymentState,
 )
+from tollhouse.plugin.pointers import pointer_of, steps_of
 from tollhouse.plugin.ports import (
     PORTS,
     Accounts,
@@ -157,6 +160,7 @@ __all__ = [
     "Channel",
     "ChannelCapabilities",
     "CheckoutOrder",
+    "ChecksMedia",
     "Command",
     "Completion",
     "CompletionRequest",
@@ -242,7 +246,10 @@ __all__ = [
     "Usage",
     "Window",
     "context_of",
+    "file_as_text",
     "impl",
     "part_from_json",
     "part_to_json",
+    "pointer_of",
+    "steps_of",
 ]

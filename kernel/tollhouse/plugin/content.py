@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Modality = Literal["text", "image", "audio", "file"]
+MAX_NAME = 80
 MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "file")
 
 
@@ -39,6 +40,14 @@ class Media:
 
 
 Part = Text | Media
+
+
+def file_as_text(media: Media) -> Text | None:
+    """A file of text as what it says, under its name, for whom takes no files; None for every other part."""
+    if media.type != "file" or not media.media_type.startswith("text/") or media.data is None:
+        return None
+    name = " ".join("".join(char if char.isprintable() else " " for char in media.name or "file").split())[:MAX_NAME]
+    return Text(f"[{name}]\n{media.data.decode('utf-8-sig', 'replace')}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
-from tollhouse.plugin.content import Message, Modality, Part
+from tollhouse.plugin.content import Media, Message, Modality, Part
 
 if TYPE_CHECKING:
     from tollhouse.plugin.context import PluginContext
@@ -131,6 +131,16 @@ class CountsTokens(Protocol):
 
     def count_tokens(self, model: str, text: str) -> int | None:
         """Tokens of ``text`` for ``model``; None if this model's tokenizer is not known."""
+        ...
+
+
+@runtime_checkable
+class ChecksMedia(Protocol):
+    """Optional: which pictures, sounds and files it has a form for, beside the kinds in ``ModelInfo.modalities``. Pure and
+    fast; asked before anything is admitted, so that the person hears of it as a mistake of the request."""
+
+    def refuses(self, config: Any, model: str, media: Media) -> str | None:
+        """Why ``media`` cannot be sent to ``model``, as a sentence; None if it can. Its bytes may not be there."""
         ...
 
 

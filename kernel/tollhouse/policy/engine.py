@@ -90,8 +90,13 @@ class PolicyEngine:
             "ok",
             limits=_statuses(case, applied),
             plan=case.plan.slug if case.plan else None,
-            warnings=tuple(limit_sentence(soft, case.facts.tenant.timezone) for soft in result.soft),
+            warnings=self.warnings(case, result),
         )
+
+    @staticmethod
+    def warnings(case: Case, result: Fit) -> tuple[str, ...]:
+        """What is to be said of soft limits that are used up; nothing nearly always."""
+        return tuple(limit_sentence(soft, case.facts.tenant.timezone) for soft in result.soft) if result.soft else ()
 
     def _denial(self, case: Case, reason: Reason, blocking: Applied | None = None) -> Decision:
         status, retryable, message, wait = reason.status, reason.retryable, reason.sentence, None

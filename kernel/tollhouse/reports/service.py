@@ -10,9 +10,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tollhouse.billing.money import exponent
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.reports import repository as rows
+from tollhouse.tenants.money import EXPONENTS
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
@@ -134,7 +134,7 @@ def margins(earned: Iterable[RevenueRow], spent: Iterable[UsageRow]) -> list[Mar
     """Join both sides by group and currency; a side that has nothing counts as zero in that currency only."""
     found: dict[tuple[str, str], list[Any]] = {}
     for income in earned:
-        nano = income.revenue * 10 ** (NANO - exponent(income.currency))
+        nano = income.revenue * 10 ** (NANO - EXPONENTS.get(income.currency, 2))
         found.setdefault((income.key, income.currency), [income.label, 0, 0, True])[1] += nano
     for usage in spent:
         side = found.setdefault((usage.key, usage.currency), [usage.label, 0, 0, True])

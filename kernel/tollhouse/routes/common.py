@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.routes.vocabulary import WORDS
 from tollhouse.store.ids import parse_id
 
 T = TypeVar("T")
@@ -18,19 +23,40 @@ Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 MAX_KEY = 255
 
 
-class Input(BaseModel):
+class Documented(BaseModel):
+    """A model whose fields have examples: by their names, where neither field nor model says another."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        found = handler.resolve_ref_schema(schema)
+        for name, one in found.get("properties", {}).items():
+            if name in WORDS and not one.keys() & {"$ref", "example", "examples"} and cls._has_example(found, name):
+                one["examples"] = [WORDS[name]]
+        return schema
+
+    @classmethod
+    def _has_example(cls, schema: JsonSchemaValue, name: str) -> bool:
+        return True
+
+
+class Input(Documented):
     """A body. A field that we do not know is refused: it was meant to do something."""
 
     model_config = ConfigDict(extra="forbid")
 
+    @classmethod
+    def _has_example(cls, schema: JsonSchemaValue, name: str) -> bool:
+        return name in schema.get("required", ())  # what may be left out is left out
 
-class View(BaseModel):
+
+class View(Documented):
     """An answer, made from a value object by its attributes."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
-class Items(BaseModel, Generic[T]):
+class Items(Documented, Generic[T]):
     """A list: what every list answers."""
 
     items: list[T]
@@ -42,12 +68,33 @@ def items(values: Sequence[Any], next_cursor: str | None = None) -> dict[str, An
     return {"items": list(values), "next_cursor": next_cursor}
 
 
+def answers(shown: Any, media: str = "application/json", status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """What a route answers, where no model says it: an example for the interface's document."""
+    content: dict[str, Any] = {"example": shown}
+    if media != "application/json":
+        content["schema"] = {"type": "string"} if media.startswith("text/") else {"type": "string", "format": "binary"}
+    return {status: {"content": {media: content}}}
+
+
 def known_id(text: str) -> UUID:
     """The id in a path. What is not an id is nobody's id."""
     found = parse_id(text)
     if found is None:
         raise NotFound()
     return found
+
+
+@contextmanager
+def inside(place: str, belongs: Callable[[str], bool]) -> Iterator[None]:
+    """Services point at the fields that they are given; in the body, those that ``belongs`` is true of are inside ``place``."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.errors = tuple(
+            replace(one, pointer=f"#/{place}{one.pointer[1:]}") if belongs(one.pointer[2:].partition("/")[0]) else one
+            for one in error.errors
+        )
+        raise
 
 
 class BadIdempotencyKey(InvalidInput):

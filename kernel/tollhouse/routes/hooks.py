@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Request, Response
 
 from tollhouse.gateway.exchange import exchange_of
 from tollhouse.plugin.channels import RawRequest, RawResponse
 from tollhouse.plugin.mounts import Mount
+from tollhouse.routes.common import answers
+
+UPDATE = {"update_id": 10000, "message": {"text": "Hello?"}}
+BODY: dict[str, Any] = {
+    "description": "Whatever the vendor sends; its plugin verifies and reads it.",
+    "content": {"application/json": {"schema": {"description": "Anything."}, "example": UPDATE}},
+}
 
 
 class Accepts(Protocol):
@@ -22,12 +29,17 @@ def hooks_mount(intake: Accepts) -> Mount:
     """Public for the gateway: the plugin verifies each webhook by its vendor's rules."""
     router = APIRouter(tags=["webhooks"])
 
-    @router.get("/{tenant}/{connection}", response_class=Response)
+    @router.get("/{tenant}/{connection}", response_class=Response, responses=answers("1158201444", "text/plain"))
     async def handshake(request: Request, tenant: str, connection: str) -> Response:
         """A vendor makes sure that this address is meant."""
         return await _accept(intake, request, tenant, connection)
 
-    @router.post("/{tenant}/{connection}", response_class=Response)
+    @router.post(
+        "/{tenant}/{connection}",
+        response_class=Response,
+        responses=answers("ok", "text/plain"),
+        openapi_extra={"requestBody": BODY},
+    )
     async def receive(request: Request, tenant: str, connection: str) -> Response:
         """A vendor tells something. Stored before it is answered; handled once in effect."""
         return await _accept(intake, request, tenant, connection)

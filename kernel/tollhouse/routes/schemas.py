@@ -5,17 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.common import Input, View
-
-
-def _example(**values: Any) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"example": values})
+from tollhouse.routes.vocabulary import example, example_of
 
 
 class Register(Input):
-    model_config = _example(email="ada@example.com", password="a long enough secret", name="Ada")  # noqa: S106 - an example
+    model_config = example(email="ada@example.com", password="a long enough secret", name="Ada")  # noqa: S106 - an example
     email: str = Field(max_length=320)
     password: str = Field(max_length=1024)
     name: str = Field("", max_length=200)
@@ -23,7 +21,7 @@ class Register(Input):
 
 
 class Login(Input):
-    model_config = _example(email="ada@example.com", password="a long enough secret")  # noqa: S106 - an example
+    model_config = example(email="ada@example.com", password="a long enough secret")  # noqa: S106 - an example
     email: str = Field(max_length=320)
     password: str = Field(max_length=1024)
 
@@ -31,6 +29,7 @@ class Login(Input):
 class Me(View):
     """Who a credential belongs to."""
 
+    model_config = example(auth_provider="password", name="Ada", roles=[])
     user_id: str
     tenant_id: str
     auth_provider: str
@@ -43,6 +42,7 @@ class Me(View):
 class Token(View):
     """A new session for a program. The token is shown this once."""
 
+    model_config = example(access_token="ths_4VqL…")  # noqa: S106 - an example
     access_token: str
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a kind, not a secret
     expires_at: datetime
@@ -50,6 +50,7 @@ class Token(View):
 
 
 class Agent(View):
+    model_config = example(id=v.AGENT, slug="guide", name="Guide", modalities=["text", "image"], allowed=True)
     id: str
     slug: str
     name: str
@@ -62,11 +63,13 @@ class Agent(View):
 
 
 class Price(View):
+    model_config = example(minor=0)
     minor: int = Field(description="Minor units of the currency.")
     currency: str
 
 
 class PlanLimit(View):
+    model_config = example(text="20 messages a day", agent=None, channel=None)
     metric: str
     window: str
     amount: int
@@ -77,6 +80,9 @@ class PlanLimit(View):
 
 
 class Plan(View):
+    model_config = example(
+        id=v.PLAN, slug="free", name="Free", description="To try it.", agents=["guide"], channels=None, version=1, current=True
+    )
     id: str
     slug: str
     name: str
@@ -91,6 +97,7 @@ class Plan(View):
 
 
 class Subscription(View):
+    model_config = example(id=v.SUBSCRIPTION, cancel_at_period_end=False)
     id: str
     plan: str
     plan_name: str
@@ -104,6 +111,15 @@ class Subscription(View):
 
 
 class Order(View):
+    model_config = example(
+        id=v.ORDER,
+        plan="pro",
+        plan_name="Pro",
+        amount={"minor": 1999, "currency": "EUR"},
+        state="pending",
+        provider="manual",
+        instructions="Transfer 19.99 EUR to Acme, and say 7F3K.",
+    )
     id: str
     plan: str
     plan_name: str
@@ -115,13 +131,14 @@ class Order(View):
 
 
 class NextStep(View):
+    model_config = example(kind="instructions", url=None, text="Transfer 19.99 EUR to Acme, and say 7F3K.")
     kind: str
     url: str | None
     text: str | None
 
 
 class Subscribe(Input):
-    model_config = _example(plan="free")
+    model_config = example(plan="free")
     plan: str = Field(min_length=1, max_length=100)
     provider: str | None = Field(None, max_length=100)
     return_url: str = Field("", max_length=2000, description="Where the payment page comes back to: a path of this service.")
@@ -130,12 +147,14 @@ class Subscribe(Input):
 class SubscribeResult(View):
     """A subscription at once, or an order and what to do next."""
 
+    model_config = example(order=None, next_action=None)
     subscription: Subscription | None
     order: Order | None
     next_action: NextStep | None
 
 
 class Key(View):
+    model_config = example(id=v.KEY, name="laptop", prefix="th_4VqL", scopes=["turns", "read"])
     id: str
     name: str
     prefix: str
@@ -146,7 +165,7 @@ class Key(View):
 
 
 class CreateKey(Input):
-    model_config = _example(name="laptop")
+    model_config = example(name="laptop")
     name: str = Field(min_length=1, max_length=100)
     scopes: list[str] = Field(default_factory=list, max_length=20)
     expires_at: datetime | None = None
@@ -155,10 +174,12 @@ class CreateKey(Input):
 class NewKey(Key):
     """``key`` is the secret, shown this once."""
 
+    model_config = example(**{**example_of(Key), "key": "th_4VqL…", "last_used_at": None})
     key: str
 
 
 class Session(View):
+    model_config = example(id=v.SESSION, kind="bearer", user_agent="acme-app/2.1", current=True)
     id: str
     kind: str
     user_agent: str
@@ -171,22 +192,7 @@ class Session(View):
 class LimitStatus(View):
     """One limit and what is left of it."""
 
-    model_config = ConfigDict(
-        from_attributes=True,
-        json_schema_extra={
-            "example": {
-                "metric": "calls",
-                "window": "day",
-                "scope": {},
-                "amount": 20,
-                "used": 3,
-                "held": 0,
-                "remaining": 17,
-                "resets_at": "2026-01-16T00:00:00Z",
-                "hard": True,
-            }
-        },
-    )
+    model_config = example(scope={}, amount=20, used=3, held=0, remaining=17)
     metric: str
     window: str
     scope: dict[str, str]
@@ -201,7 +207,7 @@ class LimitStatus(View):
 class CheckPolicy(Input):
     """``channel`` may be named here, and here only: nothing is done."""
 
-    model_config = _example(agent="guide", channel="api")
+    model_config = example(agent="guide", channel="api")
     agent: str = Field(min_length=1, max_length=200)
     channel: str | None = Field(None, max_length=50)
     metadata: dict[str, Any] = Field(default_factory=dict, max_length=50)
@@ -210,6 +216,7 @@ class CheckPolicy(Input):
 class Decision(View):
     """What a turn would be told now."""
 
+    model_config = example(allowed=True, message="", retryable=False)
     allowed: bool
     reason: str
     message: str
@@ -218,3 +225,4 @@ class Decision(View):
     upgrade_url: str | None
     retryable: bool
     retry_after: int | None
+    warnings: list[str] = Field(description="Soft limits that are used up: the turn runs, and somebody should know.")

@@ -7,15 +7,18 @@ import binascii
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from tollhouse.plugin.content import Media, Part, Text, part_to_json
 from tollhouse.plugin.errors import FieldError, InvalidInput
 from tollhouse.plugin.ports import StoredMessage, TurnRequest, TurnResult
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.common import Input, View
+from tollhouse.routes.vocabulary import example
 
 
 class TextPart(Input):
+    model_config = example(text="What can you do?")
     type: Literal["text"]
     text: str = Field(max_length=2_000_000)
 
@@ -23,6 +26,7 @@ class TextPart(Input):
 class MediaPart(Input):
     """A picture, sound or file: uploaded before (``file_id``), inside (``data``, base64), or at an https address (``url``)."""
 
+    model_config = example(type="image", file_id=v.FILE)
     type: Literal["image", "audio", "file"]
     file_id: str | None = Field(None, max_length=64)
     data: str | None = None
@@ -35,10 +39,7 @@ InputPart = Annotated[TextPart | MediaPart, Field(discriminator="type")]
 
 
 class CreateTurn(Input):
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"agent": "guide", "parts": [{"type": "text", "text": "What can you do?"}]}},
-    )
+    model_config = example(agent="guide", parts=[{"type": "text", "text": "What can you do?"}])
     agent: str = Field(min_length=1, max_length=200, description="Short name or id.")
     conversation: str | None = Field(None, max_length=64, description="Go on with this one; else a new one begins.")
     parts: list[InputPart] = Field(min_length=1, max_length=50)
@@ -81,6 +82,7 @@ def _decoded(pointer: str, text: str) -> bytes:
 class TokenCount(View):
     """What the provider reported; null where it did not say."""
 
+    model_config = example(input_tokens=12, output_tokens=7, total_tokens=19, cached_tokens=None, reasoning_tokens=None)
     input_tokens: int | None
     output_tokens: int | None
     total_tokens: int | None
@@ -89,6 +91,7 @@ class TokenCount(View):
 
 
 class Reply(View):
+    model_config = example(parts=[{"type": "text", "text": "I answer questions about Acme."}], finish="stop")
     parts: list[dict[str, Any]]
     finish: str
 
@@ -96,28 +99,13 @@ class Reply(View):
 class Turn(View):
     """A turn and what came of it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": "0199a000-0000-7000-8000-000000000001",
-                "conversation_id": "0199a000-0000-7000-8000-000000000002",
-                "state": "done",
-                "agent": "guide",
-                "version": 3,
-                "channel": "api",
-                "model": "demo",
-                "created_at": "2026-01-15T12:00:00Z",
-                "reply": {"parts": [{"type": "text", "text": "Hello."}], "finish": "stop"},
-                "usage": {
-                    "input_tokens": 12,
-                    "output_tokens": 3,
-                    "total_tokens": 15,
-                    "cached_tokens": None,
-                    "reasoning_tokens": None,
-                },
-                "error": None,
-            }
-        }
+    model_config = example(
+        id=v.TURN,
+        state="done",
+        version=3,
+        created_at=v.NOW,
+        reply={"parts": [{"type": "text", "text": "I answer questions about Acme."}], "finish": "stop"},
+        error=None,
     )
     id: str
     conversation_id: str | None
@@ -130,6 +118,7 @@ class Turn(View):
     reply: Reply | None
     usage: TokenCount | None
     error: dict[str, Any] | None
+    warnings: list[str] = Field(description="Soft limits that were used up: the turn ran, and somebody should know.")
 
     @classmethod
     def of(cls, result: TurnResult) -> Turn:
@@ -156,20 +145,23 @@ class Turn(View):
             if used
             else None,
             error=dict(result.error) if result.error else None,
+            warnings=list(result.warnings),
         )
 
 
 class StartConversation(Input):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"agent": "guide"}})
+    model_config = example(agent="guide")
     agent: str = Field(min_length=1, max_length=200)
     title: str = Field("", max_length=200)
 
 
 class RenameConversation(Input):
+    model_config = example(title="About Acme")
     title: str = Field(min_length=1, max_length=200)
 
 
 class Conversation(View):
+    model_config = example(id=v.CONVERSATION, title="What can you do?")
     id: str
     agent: str
     agent_name: str
@@ -180,6 +172,7 @@ class Conversation(View):
 
 
 class MessageView(View):
+    model_config = example(id=v.MESSAGE, role="user", parts=[{"type": "text", "text": "What can you do?"}])
     id: str
     role: Literal["user", "assistant"]
     parts: list[dict[str, Any]]
@@ -196,6 +189,16 @@ class MessageView(View):
 class File(View):
     """An uploaded file; its type was found from its content."""
 
+    model_config = example(
+        id=v.FILE,
+        name="cat.png",
+        type="image",
+        media_type="image/png",
+        size=48213,
+        sha256="9f86d081" * 8,
+        width=640,
+        height=480,
+    )
     id: str
     name: str
     type: str

@@ -12,13 +12,14 @@ from tollhouse.gateway.exchange import port
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.ports import Conversations, Files, Turns
 from tollhouse.routes import schemas_turns as s
-from tollhouse.routes.common import Cursor, Items, Limit, idempotency_key, items
+from tollhouse.routes.common import Cursor, Items, Limit, answers, idempotency_key, inside, items
 
 router = APIRouter()
 LARGE = frozenset({"POST /turns", "POST /uploads"})
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", description="The same key gives the first answer again, and charges once.")
 ]
+TRUE = {"type": "string", "const": "true"}
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -28,18 +29,23 @@ UPLOAD_BODY: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {"file": {"type": "string", "format": "binary"}},
-                }
+                },
+                "example": {"file": "…"},
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "…"},
         },
     }
 }
+REPLAYED: dict[int | str, dict[str, Any]] = {
+    200: {"headers": {"Idempotent-Replayed": {"description": "`true` for an answer that was given before.", "schema": TRUE}}}
+}
 
 
-@router.post("/turns", response_model=s.Turn, tags=["talking", "model call"])
+@router.post("/turns", response_model=s.Turn, tags=["talking", "model call"], responses=REPLAYED)
 async def run_turn(request: Request, response: Response, body: s.CreateTurn, key: IdempotencyKey = None) -> s.Turn:
     """Say something to an agent; the answer is the whole reply."""
-    result = await port(request, Turns).run(body.request(idempotency_key(key)))
+    with inside("parameters", lambda name: name not in s.CreateTurn.model_fields):
+        result = await port(request, Turns).run(body.request(idempotency_key(key)))
     if result.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return s.Turn.of(result)
@@ -58,7 +64,9 @@ async def list_conversations(request: Request, cursor: Cursor = None, limit: Lim
     return items(page.items, page.next_cursor)
 
 
-@router.post("/conversations", status_code=201, response_model=s.Conversation, tags=["talking"])
+@router.post(
+    "/conversations", status_code=201, response_model=s.Conversation, tags=["talking"], openapi_extra={"x-errors": [402]}
+)
 async def start_conversation(request: Request, body: s.StartConversation) -> Any:
     """Begin an empty conversation."""
     return await port(request, Conversations).start(body.agent, body.title)
@@ -102,7 +110,7 @@ async def upload(request: Request, name: Annotated[str, Query(max_length=255)] =
     return await files.put(await request.body(), name)
 
 
-@router.get("/uploads/{file_id}", response_class=Response, tags=["files"])
+@router.get("/uploads/{file_id}", response_class=Response, tags=["files"], responses=answers("…", "application/octet-stream"))
 async def download(request: Request, file_id: str) -> Response:
     """A file of yours, always as a download: nothing that was uploaded is ever shown as a page of ours."""
     ref, data = await port(request, Files).open(file_id)

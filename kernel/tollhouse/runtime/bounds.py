@@ -6,7 +6,7 @@ most one token for each byte of UTF-8, which holds for every byte-level tokenize
 ========  ==========================================================================================
 picture   1,700 tokens, what the usual models take for one at full detail
 sound     uncompressed: 1 token for 200 bytes; compressed: 1 for 20 bytes (32 tokens a second at 5 kbit/s)
-text      1 token for each byte
+text      1 token for each byte, and 400 for its name
 document  2,000 tokens, and 1 for 4 bytes
 ========  ==========================================================================================
 
@@ -28,6 +28,8 @@ PER_MESSAGE: Final = 8
 """A message's marks and its role."""
 IMAGE: Final = 1_700
 DOCUMENT: Final = 2_000
+TEXT_NAME: Final = 400
+"""What the name of a text file adds at most."""
 
 
 def text_bound(text: str, count: Count | None = None) -> int:
@@ -41,16 +43,16 @@ def text_bound(text: str, count: Count | None = None) -> int:
 
 def media_bound(media: Media, table: Mapping[Modality, int]) -> int:
     """The most input tokens a part can cost."""
+    size = max(media.size, len(media.data or b""))
+    if media.type == "file" and media.media_type.startswith("text/"):
+        return TEXT_NAME + size  # a model that takes no files is sent it as text
     known = table.get(media.type)
     if known is not None:
         return known
-    size = max(media.size, len(media.data or b""))
     if media.type == "image":
         return IMAGE
     if media.type == "audio":
         return 100 + size // (200 if media.media_type in ("audio/wav", "audio/x-wav") else 20)
-    if media.media_type == "text/plain":
-        return 100 + size
     return DOCUMENT + size // 4
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from tollhouse.agents.parameters import problem_with
 from tollhouse.agents.spec import VersionSpec
 from tollhouse.agents.versions import PromptVersion
-from tollhouse.plugin.content import Media, Message, Modality, Part, Text
+from tollhouse.plugin.content import Media, Message, Modality, Part, Text, file_as_text
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import ContextTooLong, InvalidInput
 from tollhouse.plugin.llm import ModelInfo
@@ -47,9 +47,13 @@ class Surroundings:
     zone: tzinfo
 
 
+Refuses = Callable[[Media], str | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that may answer: the primary one, then the fallback. ``revision`` is the connection's."""
+    """A model that may answer: the primary one, then the fallback. ``revision`` is the connection's. ``refuses``: why its
+    backend cannot send a picture, sound or file, if it can tell."""
 
     connection_id: UUID
     backend_name: str
@@ -57,6 +61,7 @@ class Candidate:
     info: ModelInfo | None = None
     count: Count | None = None
     revision: int | None = None
+    refuses: Refuses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +245,11 @@ def _plan(ask: _Ask, candidate: Candidate) -> Planned | None:
             output = min(output, info.max_output_tokens)
         if info.context_tokens is not None:
             window = info.context_tokens if window is None else min(window, info.context_tokens)
-    if any(part.type not in kinds for part in ask.message.parts):
+    takes = _Takes(kinds, candidate.refuses)
+    message = _message(ask.message, takes)
+    if message is None:
         return None
-    used = PER_REQUEST + ask.extra + message_bound(ask.message, count, table)
+    used = PER_REQUEST + ask.extra + message_bound(message, count, table)
     head: tuple[Message, ...] = ()
     if ask.system:
         head = (Message("system", (Text(ask.system),)),)
@@ -250,23 +257,45 @@ def _plan(ask: _Ask, candidate: Candidate) -> Planned | None:
     if window is not None and used + output > window:
         return None
     room = (UNKNOWN_WINDOW if window is None else window) - output - used
-    past, past_tokens = _recent(ask.past, room, kinds, count, table)
+    past, past_tokens = _recent(ask.past, room, takes, count, table)
     used += past_tokens
     repair = used + output + REPAIR_TOKENS if ask.spec.post.json_schema is not None else 0
-    return Planned(candidate, (*head, *past, ask.message), used, used + repair, output, window)
+    return Planned(candidate, (*head, *past, message), used, used + repair, output, window)
 
 
 _NO_TABLE: Final[Mapping[Modality, int]] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Takes:
+    """What a candidate can be sent."""
+
+    kinds: frozenset[Modality]
+    refuses: Refuses | None
+
+    def part(self, part: Part) -> bool:
+        if isinstance(part, Text):
+            return True
+        return part.type in self.kinds and (self.refuses is None or self.refuses(part) is None)
+
+
+def _message(message: Message, takes: _Takes) -> Message | None:
+    """The message as a candidate can be sent it: a file of text as text if it takes no such file. None: it cannot take it."""
+    if all(takes.part(part) for part in message.parts):
+        return message
+    parts = [part if isinstance(part, Text) or takes.part(part) else file_as_text(part) for part in message.parts]
+    kept = tuple(part for part in parts if part is not None)
+    return Message(message.role, kept) if len(kept) == len(parts) else None
+
+
 def _recent(
-    past: Sequence[Message], room: int, kinds: frozenset[Modality], count: Count | None, table: Mapping[Modality, int]
+    past: Sequence[Message], room: int, takes: _Takes, count: Count | None, table: Mapping[Modality, int]
 ) -> tuple[list[Message], int]:
     """As much history as fits, newest first, in whole messages; it never begins with an answer to something cut off."""
     kept: list[tuple[Message, int]] = []
     for said in reversed(past):
-        if any(part.type not in kinds for part in said.parts):
-            said = Message(said.role, tuple(_readable(part, kinds) for part in said.parts))
+        if not all(takes.part(part) for part in said.parts):
+            said = Message(said.role, tuple(_readable(part, takes) for part in said.parts))
         cost = message_bound(said, count, table)
         if cost > room:
             break
@@ -277,9 +306,9 @@ def _recent(
     return [said for said, _ in reversed(kept)], sum(cost for _, cost in kept)
 
 
-def _readable(part: Part, kinds: frozenset[Modality]) -> Part:
+def _readable(part: Part, takes: _Takes) -> Part:
     """An earlier picture, for a model that cannot see: it is named, not shown."""
-    if isinstance(part, Media) and part.type not in kinds:
+    if isinstance(part, Media) and not takes.part(part):
         return Text(f"({part.type} that was sent here)")
     return part
 
@@ -287,6 +316,11 @@ def _readable(part: Part, kinds: frozenset[Modality]) -> Part:
 def _refuse(message: Message, candidates: Sequence[Candidate]) -> NoReturn:
     """Say why no candidate can take the message: a kind that none of them reads, or its size."""
     for place, part in enumerate(message.parts):
+        if isinstance(part, Text) or file_as_text(part) is not None:
+            continue
         if candidates and all(one.info is not None and part.type not in one.info.modalities for one in candidates):
             raise InvalidInput(f"This agent's model does not take a part of type {part.type}.", field=f"parts.{place}.type")
+        why = [one.refuses(part) for one in candidates if one.refuses is not None]
+        if len(why) == len(candidates) and all(why):
+            raise InvalidInput(why[0], field=f"parts.{place}")
     raise ContextTooLong()

@@ -1,4 +1,4 @@
-"""Money: amounts are integers in minor units, and each currency has its own number of them."""
+"""Money: amounts are integers in minor units, and each currency has its own number of them. The one table of currencies."""
 
 from __future__ import annotations
 
@@ -49,12 +49,3 @@ def valid_currency(code: str) -> str:
     code = code.strip().upper()
     currency_exponent(code)
     return code
-
-
-def format_money(minor: int, currency: str) -> str:
-    """An amount for people: ``€9.99``, ``¥500``, ``12.345 KWD``. The point is a point in every language."""
-    exponent = currency_exponent(currency)
-    whole, rest = divmod(abs(minor), 10**exponent)
-    number = f"{whole:,}" + (f".{rest:0{exponent}}" if exponent else "")
-    sign = SIGNS.get(currency)
-    return ("-" if minor < 0 else "") + (f"{sign}{number}" if sign else f"{number} {currency}")

@@ -23,7 +23,7 @@ from tollhouse.host.connections import Connections
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound, Unauthenticated
-from tollhouse.plugin.llm import CountsTokens, DescribesModels
+from tollhouse.plugin.llm import ChecksMedia, CountsTokens, DescribesModels
 from tollhouse.plugin.ports import TurnRequest
 from tollhouse.policy.engine import PolicyEngine
 from tollhouse.policy.facts import Facts, read_all_facts
@@ -91,6 +91,7 @@ class Admitted:
     prices: Mapping[tuple[str, str], Price | None]
     conversation_id: UUID | None
     begins_talk: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,8 @@ class Admission:
         hold = Hold(new_id(), ask.turn_id, ask.attempt, fit.lines)
         begins = conversation_id is None and ask.request.store
         talk_id = new_id() if begins else conversation_id
-        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, talk_id, begins)
+        warnings = self.policy.warnings(case, fit)
+        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, talk_id, begins, warnings)
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
@@ -243,10 +245,11 @@ class Admission:
                 continue
             bound = await self._connections.bound(tenant, choice.connection_id, revision)
             backend = bound.backend
-            describes, counts = _abilities(backend.__class__)
+            describes, counts, checks = _abilities(backend.__class__)
             info = backend.describe(bound.ctx.config, choice.model) if describes else None
             count = _counter(backend, choice.model) if counts else None
-            found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision))
+            refuses = partial(backend.refuses, bound.ctx.config, choice.model) if checks else None
+            found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision, refuses))
             prices[backend.name, choice.model] = await self._prices.get(tenant.id, backend.name, choice.model)
         if not found:
             raise BackendAuthFailed(private="no active connection for this version")
@@ -366,9 +369,9 @@ def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict
 
 
 @lru_cache(maxsize=256)
-def _abilities(kind: type) -> tuple[bool, bool]:
-    """Whether backends of this class describe models, and count tokens; asked of the class once, because asking is slow."""
-    return issubclass(kind, DescribesModels), issubclass(kind, CountsTokens)
+def _abilities(kind: type) -> tuple[bool, bool, bool]:
+    """Whether backends of this class describe models, count tokens, and check media; asked once, because asking is slow."""
+    return issubclass(kind, DescribesModels), issubclass(kind, CountsTokens), issubclass(kind, ChecksMedia)
 
 
 def _counter(backend: CountsTokens, model: str) -> Callable[[str], int | None]:

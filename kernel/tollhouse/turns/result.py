@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tollhouse.plugin.content import Reply, part_from_json, part_to_json
@@ -16,9 +16,11 @@ from tollhouse.store.events import clean
 _UNSTORABLE = re.compile(r"\\u(0000|[dD][89a-fA-F])")
 
 
-def reply_json(reply: Reply) -> str:
-    """A reply as it is stored. NUL, which JSON columns refuse, is left out: a model may say anything."""
-    return stored_json({"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish})
+def reply_json(reply: Reply, warnings: Sequence[str] = ()) -> str:
+    """A reply as it is stored, with the warnings that were given with it, so that it can be given again. NUL, which JSON
+    columns refuse, is left out: a model may say anything."""
+    stored: dict[str, Any] = {"parts": [part_to_json(part) for part in reply.parts], "finish": reply.finish}
+    return stored_json({**stored, "warnings": list(warnings)} if warnings else stored)
 
 
 def stored_json(value: Any) -> str:
@@ -54,4 +56,5 @@ def result_of(row: Mapping[str, Any], *, replayed: bool = False) -> TurnResult:
         model=row["model"],
         error=json.loads(row["error"]) if row["error"] else None,
         replayed=replayed,
+        warnings=tuple(reply.get("warnings", ())) if reply else (),
     )

@@ -227,4 +227,5 @@ def _result(admitted: Admitted, state: Any, *, reply: Any, usage: TokenUsage, mo
         reply=reply,
         usage=usage,
         model=model,
+        warnings=admitted.warnings,
     )

@@ -25,6 +25,7 @@ from tollhouse.plugin.llm import ModelPrice
 from tollhouse.plugin.ports import Page
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id
+from tollhouse.tenants.money import EXPONENTS
 from tollhouse.usage import price_repository as rows
 
 if TYPE_CHECKING:
@@ -282,8 +283,8 @@ def _check(backend: str, model: str, amounts: Mapping[str, int | None], currency
         for name, amount in amounts.items()
         if amount is not None and not 0 <= amount <= MAX_PRICE
     ]
-    if not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
-        errors.append(FieldError("#/currency", "A currency is three capital letters, such as USD."))
+    if currency not in EXPONENTS:
+        errors.append(FieldError("#/currency", "That is not a currency of ISO 4217, such as EUR or USD."))
     errors += [
         FieldError(f"#/{name}", "A name of 1 to 200 characters, please.")
         for name, value in (("backend", backend), ("model", model))

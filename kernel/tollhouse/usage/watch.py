@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, String, cast, func, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
+from tollhouse.agents.models import agents
 from tollhouse.auth.models import users
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.ports import Page
@@ -58,13 +61,40 @@ class DenialService:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    async def list(
+        self,
+        tenant_id: UUID,
+        *,
+        user_id: UUID | None = None,
+        agent: str | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Row]:
+        """Denials, newest first. ``agent``: its short name or id, whichever was asked for. ``since`` (included) and ``until``
+        (not included): when the person was told, at least once."""
+        statement = _denials(tenant_id)
+        if user_id is not None:
+            statement = statement.where(denials.c.user_id == user_id)
+        if agent is not None:
+            statement = statement.where(_of_agent(tenant_id, agent))
+        if reason is not None:
+            statement = statement.where(denials.c.reason == reason)
+        if since is not None:
+            statement = statement.where(denials.c.last_at >= since)
+        if until is not None:
+            statement = statement.where(denials.c.first_at < until)
+        async with self._store.transaction(tenant_id) as conn:
+            rows, following = await page_by_id(conn, statement, denials.c.id, cursor=cursor, limit=limit)
+        return Page([dict(row) for row in rows], following)
+
     async def recent(self, tenant_id: UUID, *, user_id: UUID | None = None, limit: int = 10) -> Sequence[Row]:
         """The newest, of everybody or of one person."""
-        person = (users.c.tenant_id == denials.c.tenant_id) & (users.c.id == denials.c.user_id)
         statement = (
-            select(denials, users.c.email, users.c.name)
-            .join(users, person)
-            .where(denials.c.tenant_id == tenant_id, denials.c.last_at > func.app_now() - func.make_interval(0, 1))
+            _denials(tenant_id)
+            .where(denials.c.last_at > func.app_now() - func.make_interval(0, 1))
             .order_by(denials.c.last_at.desc())
             .limit(limit)
         )
@@ -72,3 +102,15 @@ class DenialService:
             statement = statement.where(denials.c.user_id == user_id)
         async with self._store.transaction(tenant_id) as conn:
             return [dict(row) for row in (await conn.execute(statement)).mappings()]
+
+
+def _denials(tenant_id: UUID) -> Select[Any]:
+    person = (users.c.tenant_id == denials.c.tenant_id) & (users.c.id == denials.c.user_id)
+    return select(denials, users.c.email, users.c.name).join(users, person).where(denials.c.tenant_id == tenant_id)
+
+
+def _of_agent(tenant_id: UUID, agent: str) -> ColumnElement[bool]:
+    """Denials of an agent, whether it was asked for by this name or by its other one."""
+    key = cast(agents.c.id, String)
+    named, asked = (agents.c.slug == agent) | (key == agent), (denials.c.agent == agents.c.slug) | (denials.c.agent == key)
+    return (denials.c.agent == agent) | select(agents.c.id).where(agents.c.tenant_id == tenant_id, named, asked).exists()

@@ -40,6 +40,8 @@ def admin_services(c: Container) -> AdminServices:
         policy=c.policy,
         audit=c.audit,
         alarms=c.alarms,
+        denials=c.denials,
+        base_url=c.settings.base_url,
         channels=tuple(c.host.channels),
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, insert, select, update
 from tollhouse.agents.errors import AgentArchived, Stale, VersionFrozen, VersionInUse
 from tollhouse.agents.models import prompt_versions
 from tollhouse.agents.service import AgentService
+from tollhouse.agents.spec import VersionSpec
 from tollhouse.agents.versions import VersionCache
 from tollhouse.auth.models import users
 from tollhouse.host.models import connections
@@ -261,3 +262,21 @@ async def test_the_cache_keeps_what_cannot_change_and_nothing_else(
     await service.activate(tenant_id, CLI, other.id)
     await cache.get(tenant_id, other.id)
     assert await cache.get(tenant_id, draft.id) is not kept  # bounded: the one used longest ago made room
+
+
+@pytest.mark.parametrize("parsed", [False, True])
+async def test_a_schema_that_cannot_be_used_is_not_saved(
+    service: AgentService, tenant_id: UUID, agent_id: UUID, connection_id: UUID, parsed: bool
+) -> None:
+    bad: Any = spec(connection_id, post={"json_schema": {"$ref": "#/$defs/missing"}})
+    if parsed:
+        bad = VersionSpec.model_validate(bad)
+    draft = await service.create_draft(tenant_id, CLI, agent_id, spec=spec(connection_id))
+    for attempt in (
+        service.create_draft(tenant_id, CLI, agent_id, spec=bad),
+        service.update_draft(tenant_id, CLI, draft.id, spec=bad),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            await attempt
+        assert refused.value.errors[0].pointer == "#/spec/post/json_schema"
+    assert len(await service.versions(tenant_id, agent_id)) == 1

@@ -6,14 +6,11 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tollhouse.billing.errors import PlanExists, PlanIsDefault
-from tollhouse.billing.money import money_text
 from tollhouse.billing.plans import PlanCache, PlanLimit, limit_text
 from tollhouse.billing.terms import LimitTerms, Terms, check_terms
-from tollhouse.plugin import InvalidInput, Money, NotFound
+from tollhouse.plugin import InvalidInput, NotFound
 from tollhouse.store.ids import new_id
 
 from .conftest import FREE, PRO, Shop
@@ -130,12 +127,3 @@ def test_terms_that_cannot_be_sold_are_refused_by_field(terms: Terms, pointer: s
 )
 def test_a_limit_in_the_readers_words(limit: tuple[str, int, str], text: str) -> None:
     assert limit_text(PlanLimit(new_id(), *limit)) == text  # type: ignore[arg-type]
-
-
-@settings(deadline=None)
-@given(st.integers(0, 10**12), st.sampled_from([("EUR", 2), ("JPY", 0), ("KWD", 3), ("XTR", 0)]))
-def test_money_is_written_with_its_currencys_decimals(minor: int, currency: tuple[str, int]) -> None:
-    code, places = currency
-    number = money_text(Money(minor, code)).removesuffix(f" {code}").replace(",", "")
-    assert int(number.replace(".", "")) == minor
-    assert len(number.partition(".")[2]) == places

@@ -122,13 +122,16 @@ class Town:
     tenants: dict[str, Tenant] = field(default_factory=dict)
     tokens: dict[str, Principal] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    looked_up: list[str] = field(default_factory=list)
 
     async def by_slug(self, slug: str) -> Tenant:
+        self.looked_up.append(slug)
         if slug not in self.tenants:
             raise NotFound()
         return self.tenants[slug]
 
     async def by_host(self, host: str) -> Tenant:
+        self.looked_up.append(host)
         for tenant in self.tenants.values():
             if host in tenant.hosts:
                 return tenant

@@ -46,7 +46,9 @@ async def test_wrong_fields_are_named_and_never_repeated(ask):
     assert {error["pointer"] for error in answer.json["errors"]} == {"#/text", "#/size", "#/a~1b"}
     assert "pass-word" not in answer.text
     query = await ask("GET", "/api/things/1?limit=many", key="key")
-    assert (query.status, query.json["errors"][0]["pointer"]) == (422, "#/query/limit")
+    assert query.status == 422
+    [fault] = query.json["errors"]  # there is no body to point into
+    assert (fault["parameter"], fault["in"], "pointer" in fault) == ("limit", "query", False)
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"nonsense", b'{"text": }'])

@@ -111,6 +111,38 @@ async def test_guessing_credentials_is_limited_too(ask, build):
     assert statuses == [401, 401, 401, 429, 429]
 
 
+def guesses(way, i):
+    """A request for a tenant that there is not, by path, by header or by host name."""
+    if way == "path":
+        return {"path": f"/t/guess{i}/api/open"}
+    return {"path": "/api/open", "headers": {"x-tenant": f"guess{i}"} if way == "header" else {"host": f"guess{i}.example"}}
+
+
+@pytest.mark.parametrize("way", ["path", "header", "host"])
+async def test_guessing_tenants_is_limited_before_anything_is_looked_up(ask, build, town, way):
+    app = build(rate_limit_anonymous=3, rate_limit_principal=0)
+    elsewhere = "203.0.113.77"
+    assert (await ask("GET", "/t/other/api/open", app=app, client=elsewhere)).status == 200
+    statuses = [(await ask("GET", app=app, **guesses(way, i))).status for i in range(6)]
+    assert statuses[3:] == [429] * 3
+    assert [name for name in town.looked_up if name.startswith("guess")] == [
+        f"guess{i}{'.example' * (way == 'host')}" for i in range(3)
+    ]
+    town.looked_up.clear()
+    # Everybody's tenants go on at that address, and guessing at another one.
+    assert (await ask("GET", "/api/who", app=app, key="key")).status == 200
+    assert (await ask("GET", "/t/other/api/who", app=app, key="other-key")).status == 200
+    assert (await ask("GET", app=app, client=elsewhere, **guesses("path", 9))).status == 404
+
+
+async def test_a_server_may_be_reached_by_a_name_that_is_no_tenants(ask, build, town):
+    app = build(rate_limit_anonymous=3, rate_limit_principal=0)
+    for _ in range(20):
+        answer = await ask("GET", "/api/who", app=app, key="key", headers={"host": "server.lan:8000"})
+        assert (answer.status, answer.json["tenant"]) == (200, "default")
+    assert town.looked_up.count("server.lan") == 1
+
+
 async def test_zero_turns_it_off(ask, build):
     app = build(rate_limit_anonymous=0)
     answers = [await ask("GET", "/api/open", app=app) for _ in range(100)]

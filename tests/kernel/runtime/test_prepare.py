@@ -94,6 +94,46 @@ def test_parts_that_the_agent_does_not_take_are_named(make: Any) -> None:
         prepare(seeing, make.surroundings(), Message("user", ()), (), (), {}, [ONE])
 
 
+NOTE = Media("file", "text/plain", "Milk, Käse".encode(), name="list.txt", size=11)
+
+
+def test_a_file_of_text_is_text_for_a_model_that_takes_no_files(make: Any) -> None:
+    reading = make.version(modalities=["text", "file"])
+    message = Message("user", (Text("Sum up"), NOTE))
+    found = prepare(
+        reading, make.surroundings(), message, (), (), {}, [candidate(1), candidate(2, modalities={"text", "file"})]
+    )
+    plain, takes_files = found.estimate.per_candidate
+    assert plain.messages[-1].parts == (Text("Sum up"), Text("[list.txt]\nMilk, Käse"))
+    assert takes_files.messages[-1] is message
+    long = Message("user", (Media("file", "text/plain", b"x" * 9_000, name="x", size=9_000),))
+    found = prepare(
+        reading, make.surroundings(), long, (), (), {}, [candidate(2, modalities={"text", "file"}, media_tokens={"file": 5})]
+    )
+    assert found.estimate.input_tokens > 9_000, "whoever takes no files is sent all of it as text"
+    pdf = Media("file", "application/pdf", b"%PDF-", size=5)
+    with pytest.raises(InvalidInput) as refused:  # a file, but no text
+        prepare(reading, make.surroundings(), Message("user", (NOTE, pdf)), (), (), {}, [candidate()])
+    assert refused.value.errors[0].pointer == "#/parts/1/type"
+
+
+def test_what_no_backend_has_a_form_for_is_named_before_anything_is_called(make: Any) -> None:
+    hearing = make.version(modalities=["text", "audio"])
+    sound = Media("audio", "audio/ogg", b"OggS", size=4)
+
+    def one(number: int, why: str | None) -> Candidate:
+        return Candidate(UUID(int=number), "fake", f"m{number}", refuses=lambda media: why)
+
+    message = Message("user", (Text("listen"), sound))
+    with pytest.raises(InvalidInput, match="WAV only") as refused:
+        prepare(hearing, make.surroundings(), message, (), (), {}, [one(1, "WAV only"), one(2, "MP3 only")])
+    assert refused.value.errors[0].pointer == "#/parts/1"
+    found = prepare(hearing, make.surroundings(), message, (), (), {}, [one(1, "WAV only"), one(2, None)])
+    assert [candidate.model for candidate in found.candidates] == ["m2"]
+    later = prepare(hearing, make.surroundings(), make.user("And?"), [message], (), {}, [one(1, "WAV only")])
+    assert later.messages[1].parts[1] == Text("(audio that was sent here)")
+
+
 def test_only_candidates_that_can_take_the_message_are_left(make: Any) -> None:
     seeing = make.version(modalities=["text", "image"])
     message = Message("user", (Media("image", "image/png", b"x", size=1),))

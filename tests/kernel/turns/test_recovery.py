@@ -231,7 +231,7 @@ async def test_a_settlement_outlives_its_caller(world: World, monkeypatch: pytes
 
 async def test_what_cannot_be_written_is_settled_as_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     shop, caller = await customer_of(world)
-    monkeypatch.setattr("tollhouse.turns.settle.reply_json", lambda reply: "no JSON")
+    monkeypatch.setattr("tollhouse.turns.settle.reply_json", lambda reply, warnings=(): "no JSON")
     with pytest.raises(asyncpg.PostgresError):
         await world.container.turns.run(caller, say())
     assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}

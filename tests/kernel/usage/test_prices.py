@@ -151,6 +151,7 @@ async def test_the_catalogue_is_searched_and_paged(store: Store, tenant_id: UUID
         ({"input_per_million": -1}, "#/input_per_million"),
         ({"cached_per_million": 10**16}, "#/cached_per_million"),
         ({"currency": "usd"}, "#/currency"),
+        ({"currency": "ZZZ"}, "#/currency"),
         ({"model": ""}, "#/model"),
     ],
 )

@@ -35,7 +35,10 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now."""
+    """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now.
+
+    ``warnings``: sentences about soft limits that were used up when it was admitted.
+    """
 
     id: str
     state: Literal["running", "done", "failed", "denied"]
@@ -49,6 +52,7 @@ class TurnResult:
     model: str | None = None
     error: Mapping[str, Any] | None = None
     replayed: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class Turns(Protocol):

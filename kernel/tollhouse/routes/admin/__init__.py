@@ -10,6 +10,7 @@ from tollhouse.routes.admin import (
     alarms,
     audit,
     connections,
+    denials,
     explain,
     orders,
     plans,
@@ -37,6 +38,7 @@ FILES = (
     prices,
     reports,
     explain,
+    denials,
     audit,
     alarms,
 )

@@ -9,12 +9,15 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.vocabulary import example
 
 
 class AgentView(View):
+    model_config = example(id=v.AGENT, slug="guide", name="Guide", status="published")
     id: UUID
     slug: str
     name: str
@@ -27,6 +30,7 @@ class AgentView(View):
 
 
 class CreateAgent(Input):
+    model_config = example(slug="guide", name="Guide", description="Answers questions about Acme.")
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
     description: str = Field("", max_length=5000)
@@ -34,6 +38,7 @@ class CreateAgent(Input):
 
 
 class ChangeAgent(Input):
+    model_config = example(welcome="Hello! What would you like to know?")
     slug: str | None = Field(None, max_length=60)
     name: str | None = Field(None, max_length=200)
     description: str | None = Field(None, max_length=5000)

@@ -8,12 +8,20 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request
 
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Items, View, items, known_id
+from tollhouse.routes.vocabulary import example
 
 
 class AlarmView(View):
+    model_config = example(
+        id=v.ALARM,
+        code="unknown_price",
+        subject="openai/gpt-4.1-mini",
+        message="What this model costs is not known; its turns count as of unknown cost.",
+    )
     id: UUID
     code: str
     subject: str

@@ -8,12 +8,22 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Items, Limit, View, items
+from tollhouse.routes.vocabulary import example
 
 
-class EntryView(View):
+class AuditEntryView(View):
+    model_config = example(
+        id=v.AUDIT,
+        actor_kind="user",
+        action="agent.published",
+        target_kind="agent",
+        target_id=v.AGENT,
+        data={"slug": "guide"},
+    )
     id: UUID
     at: datetime
     actor_kind: str
@@ -29,7 +39,7 @@ def routes(services: AdminServices) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["admin: audit"])
 
-    @router.get("/audit", response_model=Items[EntryView])
+    @router.get("/audit", response_model=Items[AuditEntryView])
     async def list_audit(
         request: Request,
         action: Annotated[str, Query(max_length=100, description="The beginning of its name, such as `plan.`.")] = "",

@@ -9,12 +9,38 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from tollhouse.host.values import Kind
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.common import Cursor, Input, Items, Limit, View, answers, items, known_id
+from tollhouse.routes.vocabulary import example
+
+BY_PLUGIN = "What the plugin asks for: `GET /api/v1/admin/connections/form/{kind}/{plugin}` answers its JSON schema."
+VALUES: dict[str, Any] = {"base_url": "https://api.openai.com/v1", "api_key": "sk-…"}
+FORM: dict[str, Any] = {
+    "title": "OpenAIConfig",
+    "type": "object",
+    "properties": {
+        "base_url": {"type": "string", "title": "Base URL"},
+        "api_key": {"type": "string", "format": "password", "writeOnly": True, "title": "API key"},
+    },
+    "additionalProperties": False,
+}
 
 
 class ConnectionView(View):
+    model_config = example(
+        id=v.CONNECTION,
+        kind="llm",
+        plugin="openai",
+        name="Our models",
+        config={"base_url": "https://api.openai.com/v1"},
+        secrets={"api_key": True},
+        health={"ok": True, "detail": "Connected; the endpoint lists 42 models.", "at": v.NOW},
+        revision=1,
+        readable=True,
+    )
     id: UUID
     kind: str
     plugin: str
@@ -30,28 +56,32 @@ class ConnectionView(View):
 
 
 class ConnectorView(View):
+    model_config = example(kind="llm", plugin="openai", title="OpenAI-compatible")
     kind: str
     plugin: str
     title: str
 
 
 class CreateConnection(Input):
-    kind: str = Field(max_length=20)
+    model_config = example(kind="llm", plugin="openai", name="Our models", values=VALUES)
+    kind: Kind
     plugin: str = Field(max_length=100)
     name: str = Field(max_length=200)
-    values: dict[str, Any] = Field(default_factory=dict, max_length=200)
+    values: dict[str, Any] = Field(default_factory=dict, max_length=200, description=BY_PLUGIN)
 
 
 class ChangeConnection(Input):
     """Secrets that are left out stay; ``clear`` names those to forget."""
 
+    model_config = example(values=VALUES, revision=1)
     name: str | None = Field(None, max_length=200)
-    values: dict[str, Any] | None = Field(None, max_length=200)
+    values: dict[str, Any] | None = Field(None, max_length=200, description=BY_PLUGIN)
     clear: list[str] = Field(default_factory=list, max_length=50)
     revision: int | None = Field(None, ge=0, description="As you last saw it: 409 if somebody was faster.")
 
 
 class HealthView(View):
+    model_config = example(ok=True, detail="Connected; the endpoint lists 42 models.")
     ok: bool
     detail: str
 
@@ -63,19 +93,19 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.get("", response_model=Items[ConnectionView])
     async def list_connections(
-        request: Request, kind: str | None = None, cursor: Cursor = None, limit: Limit = 50
+        request: Request, kind: Kind | None = None, cursor: Cursor = None, limit: Limit = 50
     ) -> dict[str, Any]:
         """Every connection."""
         page = await connections.list(staff(request, "view").tenant.id, kind, cursor=cursor, limit=limit)
         return items(page.items, page.next_cursor)
 
     @router.get("/available", response_model=Items[ConnectorView])
-    async def list_available(request: Request, kind: str | None = None) -> dict[str, Any]:
+    async def list_available(request: Request, kind: Kind | None = None) -> dict[str, Any]:
         """What can be connected."""
         staff(request, "view")
         return items(connections.available(kind))
 
-    @router.get("/form/{kind}/{plugin}")
+    @router.get("/form/{kind}/{plugin}", responses=answers(FORM))
     async def connection_form(request: Request, kind: str, plugin: str) -> dict[str, Any]:
         """The JSON schema of a connection's configuration."""
         staff(request, "view")

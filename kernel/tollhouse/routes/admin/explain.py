@@ -11,12 +11,15 @@ from pydantic import Field
 from tollhouse.plugin.access import Principal
 from tollhouse.policy.rules import AccessRequest
 from tollhouse.routes import schemas as s
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Input, View
+from tollhouse.routes.vocabulary import example
 
 
 class Explain(Input):
+    model_config = example(user_id=v.ADA, agent="guide", channel="api")
     user_id: UUID
     agent: str = Field(max_length=200)
     channel: str = Field(max_length=50)
@@ -24,6 +27,7 @@ class Explain(Input):
 
 
 class StepView(View):
+    model_config = example(rule="subscription_is_current", passed=True, detail="")
     rule: str
     passed: bool
     reason: str

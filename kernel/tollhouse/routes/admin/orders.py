@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -13,9 +13,13 @@ from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Items, Limit, items, known_id
+from tollhouse.routes.vocabulary import example, example_of
+
+State = Literal["pending", "paid", "canceled", "refunded"]
 
 
 class OrderView(s.Order):
+    model_config = example(**{**example_of(s.Order), "state": "paid"})
     user_id: UUID
     subscription_id: UUID | None
     paid_at: datetime | None
@@ -35,7 +39,7 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.get("", response_model=Items[OrderView])
     async def list_orders(
-        request: Request, state: str | None = None, user_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
+        request: Request, state: State | None = None, user_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
     ) -> dict[str, Any]:
         """Orders, newest first; ``state=pending`` are those to confirm."""
         tenant_id = staff(request, "view").tenant.id

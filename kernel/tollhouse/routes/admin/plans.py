@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
 from tollhouse.billing.terms import LimitTerms, Terms
+from tollhouse.plugin.access import Metric, Window
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Input, Items, View, items, known_id
+from tollhouse.routes.common import Input, Items, View, inside, items, known_id
+from tollhouse.routes.vocabulary import example
 
 MOST = 10**18
 
@@ -21,9 +24,10 @@ MOST = 10**18
 class LimitInput(Input):
     """One limit. Amounts are calls, tokens, turns at once, or nano-units of model cost."""
 
-    metric: str = Field(max_length=30)
+    model_config = example(metric="calls", amount=20, window="day")
+    metric: Metric
     amount: int = Field(ge=0, le=MOST)
-    window: str = Field(max_length=30)
+    window: Window
     agent_id: UUID | None = None
     channel: str | None = Field(None, max_length=50)
     hard: bool = True
@@ -36,9 +40,15 @@ class LimitInput(Input):
 class TermsInput(Input):
     """What is sold. A change makes a new version of the plan; subscribers keep what they bought."""
 
+    model_config = example(
+        price_minor=1999,
+        agents=[v.AGENT],
+        channels=["web", "api"],
+        limits=[{"metric": "calls", "amount": 500, "window": "month"}],
+    )
     price_minor: int = Field(0, ge=0, le=MOST)
     currency: str = Field("EUR", max_length=10)
-    interval: str = Field("month", max_length=10)
+    interval: Literal["month", "year", "week", "once"] = "month"
     grace_days: int = Field(3, ge=0, le=365)
     all_agents: bool = False
     agents: list[UUID] = Field(default_factory=list, max_length=1000)
@@ -60,6 +70,17 @@ class TermsInput(Input):
 
 
 class CreatePlan(Input):
+    model_config = example(
+        slug="pro",
+        name="Pro",
+        terms={
+            "price_minor": 1999,
+            "currency": "EUR",
+            "interval": "month",
+            "agents": [v.AGENT],
+            "limits": [{"metric": "calls", "amount": 500, "window": "month"}],
+        },
+    )
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
     terms: TermsInput
@@ -70,6 +91,7 @@ class CreatePlan(Input):
 
 
 class ChangePlan(Input):
+    model_config = example(terms={"price_minor": 2499})
     name: str | None = Field(None, max_length=200)
     description: str | None = Field(None, max_length=5000)
     public: bool | None = None
@@ -79,6 +101,7 @@ class ChangePlan(Input):
 
 
 class LimitView(View):
+    model_config = example(id=v.LIMIT, agent_id=None, channel=None)
     id: UUID
     metric: str
     amount: int
@@ -88,7 +111,17 @@ class LimitView(View):
     hard: bool
 
 
-class VersionView(View):
+class PlanVersionView(View):
+    model_config = example(
+        id=v.PLAN_VERSION,
+        number=1,
+        price_minor=0,
+        grace_days=3,
+        all_agents=False,
+        agents=[v.AGENT],
+        channels=None,
+        verified_email=False,
+    )
     id: UUID
     number: int
     price_minor: int
@@ -103,6 +136,7 @@ class VersionView(View):
 
 
 class PlanView(View):
+    model_config = example(id=v.PLAN, slug="free", name="Free", description="To try it.", public=True, default=True)
     id: UUID
     slug: str
     name: str
@@ -112,10 +146,11 @@ class PlanView(View):
     default: bool
     position: int
     created_at: datetime
-    version: VersionView
+    version: PlanVersionView
 
 
 class SubscribersView(View):
+    model_config = example(version_id=v.PLAN_VERSION, number=1, subscribers=12)
     version_id: UUID
     number: int
     created_at: datetime
@@ -137,7 +172,8 @@ def routes(services: AdminServices) -> APIRouter:
         """A new plan, with its first version."""
         caller = staff(request, "manage")
         plain = body.model_dump(exclude={"slug", "name", "terms"})
-        return await plans.create(caller, body.slug, body.name, body.terms.terms(), channels=channels, **plain)
+        with inside("terms", TermsInput.model_fields.__contains__):
+            return await plans.create(caller, body.slug, body.name, body.terms.terms(), channels=channels, **plain)
 
     @router.get("/{plan}", response_model=PlanView)
     async def get_plan(request: Request, plan: str) -> Any:
@@ -152,7 +188,8 @@ def routes(services: AdminServices) -> APIRouter:
         terms = None
         if body.terms is not None:
             terms = body.terms.terms(Terms.of((await plans.get(caller.tenant.id, known_id(plan_id))).version))
-        return await plans.update(caller, known_id(plan_id), terms=terms, channels=channels, **plain)
+        with inside("terms", TermsInput.model_fields.__contains__):
+            return await plans.update(caller, known_id(plan_id), terms=terms, channels=channels, **plain)
 
     @router.post("/{plan_id}/archive", response_model=PlanView)
     async def archive_plan(request: Request, plan_id: str) -> Any:

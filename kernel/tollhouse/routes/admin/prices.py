@@ -12,11 +12,19 @@ from pydantic import Field
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items
+from tollhouse.routes.vocabulary import example
 
 MOST = 10**18
 
 
 class PriceView(View):
+    model_config = example(
+        input_per_million=400_000_000,
+        output_per_million=1_600_000_000,
+        cached_per_million=100_000_000,
+        currency="USD",
+        source="openai",
+    )
     input_per_million: int
     output_per_million: int
     cached_per_million: int | None
@@ -24,7 +32,8 @@ class PriceView(View):
     source: str
 
 
-class EntryView(View):
+class PriceEntryView(View):
+    model_config = example(backend="openai", valid_from=None, created_by=None, suggestion=None)
     backend: str
     model: str
     price: PriceView
@@ -33,7 +42,7 @@ class EntryView(View):
     created_by: UUID | None
 
 
-class ChangeView(View):
+class PriceChangeView(View):
     price: PriceView
     valid_from: datetime
     created_by: UUID | None
@@ -41,6 +50,9 @@ class ChangeView(View):
 
 
 class SetPrice(Input):
+    model_config = example(
+        backend="openai", model="gpt-4.1-mini", input_per_million=400_000_000, output_per_million=1_600_000_000, currency="USD"
+    )
     backend: str = Field(max_length=100)
     model: str = Field(max_length=200)
     input_per_million: int = Field(ge=0, le=MOST)
@@ -55,7 +67,7 @@ def routes(services: AdminServices) -> APIRouter:
     router = APIRouter(prefix="/prices", tags=["admin: prices"])
     prices = services.prices
 
-    @router.get("", response_model=Items[EntryView])
+    @router.get("", response_model=Items[PriceEntryView])
     async def list_prices(
         request: Request, search: Annotated[str, Query(max_length=200)] = "", cursor: Cursor = None, limit: Limit = 50
     ) -> dict[str, Any]:
@@ -70,7 +82,7 @@ def routes(services: AdminServices) -> APIRouter:
         values = body.model_dump()
         return await prices.set_price(caller, values.pop("backend"), values.pop("model"), **values)
 
-    @router.get("/history", response_model=Items[ChangeView])
+    @router.get("/history", response_model=Items[PriceChangeView])
     async def price_history(
         request: Request, backend: Annotated[str, Query(max_length=100)], model: Annotated[str, Query(max_length=200)]
     ) -> dict[str, Any]:

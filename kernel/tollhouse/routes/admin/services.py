@@ -22,6 +22,7 @@ from tollhouse.reports.service import ReportService
 from tollhouse.store.audit import Actor
 from tollhouse.tenants.service import TenantService
 from tollhouse.usage.prices import PriceBook
+from tollhouse.usage.watch import DenialService
 
 
 class AuditLog(Protocol):
@@ -49,7 +50,7 @@ class Alarms(Protocol):
 
 @dataclass(frozen=True)
 class AdminServices:
-    """One of each. ``channels``: names of the channels that are installed."""
+    """One of each. ``base_url``: where links begin. ``channels``: names of the channels that are installed."""
 
     tenants: TenantService
     accounts: AccountService
@@ -66,4 +67,6 @@ class AdminServices:
     policy: PolicyEngine
     audit: AuditLog
     alarms: Alarms
+    denials: DenialService
+    base_url: str = ""
     channels: Sequence[str] = ()

@@ -10,16 +10,18 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from tollhouse.billing.admin import AdminSubscription, SubscriptionDetail
+from tollhouse.billing.entitlements import Status
 from tollhouse.routes import schemas as s
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.plans import LimitInput, LimitView
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.vocabulary import example
 
 
 class SubscriptionView(s.Subscription):
     user_id: UUID
-    plan_number: int = Field(description="The version of the plan that was bought.")
+    plan_number: int = Field(examples=[1], description="The version of the plan that was bought.")
 
     @classmethod
     def of(cls, found: AdminSubscription) -> SubscriptionView:
@@ -29,6 +31,7 @@ class SubscriptionView(s.Subscription):
 
 
 class OverrideView(View):
+    model_config = example(reason="Helped us to test")
     limit: LimitView
     reason: str
 
@@ -36,7 +39,7 @@ class OverrideView(View):
 class DetailView(SubscriptionView):
     """With what it gives now: the plan's limits with this subscriber's overrides applied."""
 
-    usable: bool
+    usable: bool = Field(examples=[True])
     reason: str
     until: datetime | None
     limits: list[LimitView]
@@ -59,15 +62,18 @@ class DetailView(SubscriptionView):
 class SetOverrides(Input):
     """All of them at once; an empty list takes them back."""
 
+    model_config = example(overrides=[{"metric": "calls", "amount": 100, "window": "day"}], reason="Helped us to test")
     overrides: list[LimitInput] = Field(max_length=50)
     reason: str = Field("", max_length=500)
 
 
 class Extend(Input):
+    model_config = example(periods=1)
     periods: int = Field(1, ge=1, le=120)
 
 
 class End(Input):
+    model_config = example(reason="Asked by mail")
     reason: str = Field("", max_length=500)
 
 
@@ -78,7 +84,7 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.get("", response_model=Items[SubscriptionView])
     async def list_subscriptions(
-        request: Request, status: str | None = None, user_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
+        request: Request, status: Status | None = None, user_id: str | None = None, cursor: Cursor = None, limit: Limit = 50
     ) -> dict[str, Any]:
         """Subscriptions, newest first."""
         tenant_id = staff(request, "view").tenant.id

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from tollhouse.accounts.service import new_owner_link
+from tollhouse.auth.links import address_of
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import operator, staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.vocabulary import example, example_of
 from tollhouse.tenants.service import UNSET, TenantChanges
 from tollhouse.tenants.values import Brand, Tenant
 
+BRAND = {"accent": "#1f5f3d", "radius": 6, "logo_file_id": None, "tagline": "Ask us anything"}
+
 
 class TenantView(View):
+    model_config = example(
+        id=v.TENANT, slug="acme", name="Acme", hosts=["agents.acme.example"], daily_cost_cap=None, brand=BRAND
+    )
     id: UUID
     slug: str
     name: str
@@ -39,12 +47,19 @@ class TenantView(View):
 
 
 class CreatedTenant(TenantView):
-    """``owner_token``: makes the first owner; shown this once."""
+    """``owner_token``: makes the first owner; shown this once. ``url``: the page that takes it."""
 
+    model_config = example(
+        **example_of(TenantView),
+        owner_token="thl_8hKq…",  # noqa: S106 - an example
+        url="https://example.com/t/acme/claim/thl_8hKq…",
+    )
     owner_token: str
+    url: str
 
 
 class CreateTenant(Input):
+    model_config = example(slug="acme", name="Acme", timezone="Europe/Berlin")
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
     currency: str = Field("EUR", max_length=10)
@@ -54,6 +69,7 @@ class CreateTenant(Input):
 
 
 class ChangeTenant(Input):
+    model_config = example(daily_cost_cap=5_000_000_000, brand={"accent": "#1f5f3d", "tagline": "Ask us anything"})
     name: str | None = Field(None, max_length=200)
     timezone: str | None = Field(None, max_length=60)
     currency: str | None = Field(None, max_length=10)
@@ -63,10 +79,12 @@ class ChangeTenant(Input):
 
 
 class OperatorChangeTenant(ChangeTenant):
+    model_config = example(hosts=["agents.acme.example"])
     hosts: list[str] | None = Field(None, max_length=20)
 
 
 class Reason(Input):
+    model_config = example(reason="The invoice of December is open")
     reason: str = Field("", max_length=500)
 
 
@@ -79,7 +97,7 @@ def routes(services: AdminServices) -> APIRouter:
     async def list_tenants(
         request: Request,
         search: Annotated[str, Query(max_length=120)] = "",
-        status: str | None = None,
+        status: Literal["active", "suspended"] | None = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
@@ -99,7 +117,8 @@ def routes(services: AdminServices) -> APIRouter:
 
         values = body.model_dump()
         made = await tenants.create(values.pop("slug"), values.pop("name"), actor=caller.actor, fill=fill, **values)
-        return CreatedTenant(**TenantView.of(made).model_dump(), owner_token=tokens[0])
+        url = address_of(f"{services.base_url}/t/{made.slug}", "owner", tokens[0])
+        return CreatedTenant(**TenantView.of(made).model_dump(), owner_token=tokens[0], url=url)
 
     @router.get("/tenants/{tenant_id}", response_model=TenantView)
     async def get_tenant(request: Request, tenant_id: str) -> TenantView:

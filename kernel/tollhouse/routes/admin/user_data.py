@@ -10,16 +10,25 @@ from tollhouse.auth.roles import require_over
 from tollhouse.auth.users import User
 from tollhouse.host.caller import Caller
 from tollhouse.routes import schemas as s
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Items, items, known_id
+from tollhouse.routes.common import Items, answers, items, known_id
+
+EXPORT: dict[str, Any] = {
+    "user": {"id": v.ADA, "email": "ada@example.com", "name": "Ada", "created_at": v.BEGAN},
+    "identities": [{"provider": "password", "subject": "ada@example.com"}],
+    "sessions": [{"id": v.SESSION, "kind": "bearer", "created_at": v.BEGAN}],
+    "api_keys": [{"id": v.KEY, "name": "laptop", "prefix": "th_4VqL"}],
+    "conversations": [{"id": v.CONVERSATION, "title": "What can you do?"}],
+}
 
 
 def routes(services: AdminServices) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/users", tags=["admin: users"])
 
-    @router.post("/{user_id}/end-sessions")
+    @router.post("/{user_id}/end-sessions", responses=answers({"ended": 2}))
     async def end_sessions(request: Request, user_id: str) -> dict[str, int]:
         """Sign them out everywhere."""
         caller = staff(request, "help")
@@ -40,7 +49,7 @@ def routes(services: AdminServices) -> APIRouter:
         user = await _over(services, caller, user_id)
         await services.keys.revoke_of(caller.tenant.id, user.id, known_id(key_id), actor=caller.actor)
 
-    @router.get("/{user_id}/export")
+    @router.get("/{user_id}/export", responses=answers(EXPORT))
     async def export_user(request: Request, user_id: str) -> dict[str, Any]:
         """Everything that is kept of them."""
         caller = staff(request, "manage")

@@ -9,13 +9,18 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
+from tollhouse.auth.links import LIFETIME, address_of
+from tollhouse.plugin.access import Role
 from tollhouse.routes import schemas as s
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.vocabulary import example
 
 
 class UserView(View):
+    model_config = example(id=v.ADA, email_verified=True, name="Ada", role=None, operator=False)
     id: UUID
     email: str | None
     email_verified: bool
@@ -29,23 +34,44 @@ class UserView(View):
 
 
 class SetRole(Input):
-    role: str | None = Field(description="owner, admin, support, analyst; null for a customer.", max_length=20)
+    model_config = example(role="support")
+    role: Role | None = Field(description="null for a customer.")
 
 
 class Invite(Input):
+    model_config = example(email="sam@example.com", role="support", name="Sam")
     email: str = Field(max_length=320)
-    role: str | None = Field(None, max_length=20)
+    role: Role | None = None
     name: str = Field("", max_length=200)
 
 
 class Invited(View):
-    """``token``: the one-time invitation, shown this once."""
+    """``token``: the one-time invitation, shown this once. ``url``: the page that takes it."""
 
+    model_config = example(
+        token="thl_8hKq…",  # noqa: S106 - an example
+        url="https://example.com/t/acme/invite/thl_8hKq…",
+    )
     user: UserView
     token: str
+    url: str
+
+
+class SignInLink(View):
+    """``token``: signs its holder in as the user, once; shown this once. ``url``: the page that takes it."""
+
+    model_config = example(
+        token="thl_8hKq…",  # noqa: S106 - an example
+        url="https://example.com/t/acme/link/thl_8hKq…",
+        expires_in=3600,
+    )
+    token: str
+    url: str
+    expires_in: int = Field(description="Seconds.")
 
 
 class AssignPlan(Input):
+    model_config = example(plan="pro", periods=12)
     plan: str = Field(max_length=100, description="Short name or id.")
     periods: int | None = Field(None, ge=1, le=120, description="How many; null: without an end.")
 
@@ -59,7 +85,7 @@ def routes(services: AdminServices) -> APIRouter:
     async def list_users(
         request: Request,
         search: Annotated[str, Query(max_length=200)] = "",
-        role: str | None = None,
+        role: Role | None = None,
         staff_only: bool = False,
         cursor: Cursor = None,
         limit: Limit = 50,
@@ -76,7 +102,8 @@ def routes(services: AdminServices) -> APIRouter:
         user, token = await accounts.invite(
             caller.tenant.id, body.email, body.role, by=caller.user, actor=caller.actor, name=body.name
         )
-        return Invited(user=UserView.model_validate(user), token=token)
+        url = address_of(caller.tenant.base_url, "invite", token)
+        return Invited(user=UserView.model_validate(user), token=token, url=url)
 
     @router.get("/{user_id}", response_model=UserView)
     async def get_user(request: Request, user_id: str) -> Any:
@@ -100,6 +127,14 @@ def routes(services: AdminServices) -> APIRouter:
         """Let in again."""
         caller = staff(request, "help")
         return await users.unblock(caller.tenant.id, known_id(user_id), by=caller.user, actor=caller.actor)
+
+    @router.post("/{user_id}/link", status_code=201, response_model=SignInLink)
+    async def create_sign_in_link(request: Request, user_id: str) -> SignInLink:
+        """A link that signs them in once, for who has lost the password; an older one is void."""
+        caller = staff(request, "manage")
+        token = await services.links.create(caller.tenant.id, "sign_in", known_id(user_id), by=caller.user, actor=caller.actor)
+        seconds = int(LIFETIME["sign_in"].total_seconds())
+        return SignInLink(token=token, url=address_of(caller.tenant.base_url, "sign_in", token), expires_in=seconds)
 
     @router.post("/{user_id}/subscription", status_code=201, response_model=s.Subscription)
     async def assign_plan(request: Request, user_id: str, body: AssignPlan) -> Any:

@@ -9,18 +9,31 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from tollhouse.agents.spec import VersionSpec
+from tollhouse.gateway.examples import SCHEMA_OF
+from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.common import Input, Items, View, items, known_id
+from tollhouse.routes.vocabulary import example
+
+SPEC: dict[str, Any] = {
+    "template": "You are {{ agent.name }} of {{ tenant.name }}. Answer in {{ user.language }}.",
+    "primary": {"connection_id": v.CONNECTION, "model": "gpt-4.1-mini"},
+    "parameters": {"temperature": 0.3},
+    "max_output_tokens": 800,
+    "modalities": ["image", "text"],
+}
 
 
-class VersionView(View):
+class AgentVersionView(View):
+    model_config = example(id=v.VERSION, number=3, weight=10_000, spec=SPEC, note="Shorter answers")
     id: UUID
     agent_id: UUID
     number: int
     status: str
     weight: int = Field(description="Basis points of the agent's traffic.")
-    spec: dict[str, Any]
+    spec: dict[str, Any] = Field(json_schema_extra={SCHEMA_OF: "VersionSpec"})
     note: str
     created_by: UUID | None
     created_at: datetime
@@ -29,27 +42,33 @@ class VersionView(View):
     activated_at: datetime | None
 
 
-class ChangeView(View):
+class FieldChangeView(View):
+    model_config = example(path="primary.model", before="gpt-4.1", after="gpt-4.1-mini")
     path: str
     before: Any
     after: Any
 
 
 class DiffView(View):
-    before: VersionView
-    after: VersionView
-    fields: list[ChangeView]
+    model_config = example(
+        template="--- version 2\n+++ version 3\n@@ -1 +1 @@\n-You are a guide.\n+You are {{ agent.name }}.\n"
+    )
+    before: AgentVersionView
+    after: AgentVersionView
+    fields: list[FieldChangeView]
     template: str = Field(description="The templates' difference, as a unified diff.")
 
 
 class CreateDraft(Input):
-    spec: dict[str, Any] | None = None
+    model_config = example(spec=SPEC, note="Shorter answers")
+    spec: VersionSpec | None = None
     copy_of: UUID | None = Field(None, description="Begin as a copy of this version.")
     note: str = Field("", max_length=1000)
 
 
 class ChangeDraft(Input):
-    spec: dict[str, Any] | None = None
+    model_config = example(spec=SPEC, expected=v.NOW)
+    spec: VersionSpec | None = None
     note: str | None = Field(None, max_length=1000)
     expected: datetime | None = Field(None, description="`updated_at` as you last saw it: 409 if somebody was faster.")
 
@@ -57,6 +76,7 @@ class ChangeDraft(Input):
 class Activate(Input):
     """Without weights it takes all traffic. Weights are basis points and sum to 10,000."""
 
+    model_config = example(weights={v.VERSION: 9000, v.DRAFT: 1000})
     weights: dict[UUID, int] | None = Field(None, max_length=50)
 
 
@@ -64,7 +84,7 @@ def routes(services: AdminServices) -> APIRouter:
     """The routes. A rollback is the activation of an archived version."""
     router = APIRouter(tags=["admin: versions"])
     agents = services.agents
-    one, many = VersionView, Items[VersionView]
+    one, many = AgentVersionView, Items[AgentVersionView]
 
     @router.get("/agents/{agent_id}/versions", response_model=many)
     async def list_versions(request: Request, agent_id: str) -> dict[str, Any]:

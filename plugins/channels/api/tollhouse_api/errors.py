@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import ValidationError
 
-from tollhouse.plugin import FieldError, InvalidInput, NotFound, TollhouseError
+from tollhouse.plugin import FieldError, InvalidInput, NotFound, TollhouseError, pointer_of, steps_of
 
 
 class BadRequest(InvalidInput):
@@ -42,11 +44,18 @@ def unsupported(param: str, why: str | None = None) -> Unsupported:
     return Unsupported(why or f"'{param}' is not supported here", param=param)
 
 
-def malformed(error: ValidationError) -> BadRequest:
-    """Pydantic's findings, without the values that were sent."""
+def malformed(error: ValidationError, body: bytes) -> BadRequest:
+    """Pydantic's findings, without the values that were sent; each points into the body."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return BadRequest("The body is not valid JSON")
-    errors = [FieldError("#/" + "/".join(str(part) for part in one["loc"])[:200], one["msg"]) for one in found[:20]]
-    where = ".".join(str(part) for part in found[0]["loc"])[:200]
-    return BadRequest(f"{where}: {found[0]['msg']}", errors=errors, param=where)
+    sent = json.loads(body)
+    places = {steps_of(one["loc"], sent, missing=one["type"] == "missing"): one["msg"] for one in reversed(found[:20])}
+    # A content that is a list is told that it is no text, too: what is wrong inside of it says more.
+    deepest = [
+        place for place in reversed(places) if not any(place == other[: len(place)] for other in places if other != place)
+    ]
+    where = ".".join(map(str, deepest[0]))
+    text = places[deepest[0]]
+    errors = [FieldError(pointer_of(place, sent, missing=True), places[place]) for place in deepest]
+    return BadRequest(f"{where}: {text}" if where else text, errors=errors, param=where or None)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tollhouse.plugin import Media, Message, Part, Text, TurnRequest
+from tollhouse.plugin import FieldError, InvalidInput, Media, Message, Part, Text, TurnRequest
 from tollhouse_api.errors import BadRequest, malformed, unsupported
 
 DATA_URL: Final = re.compile(r"data:([A-Za-z0-9.+/-]{1,100})?(?:;[A-Za-z0-9.=\"-]{1,100})*;base64,", re.ASCII)
@@ -124,7 +124,7 @@ def parse(body: bytes) -> ChatRequest:
     try:
         request = ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        raise malformed(error) from None
+        raise malformed(error, body) from None
     if request.n is not None and request.n != 1:
         raise unsupported("n", "One reply for each request: 'n' can only be 1")
     for name in ("tools", "functions", "logprobs", "audio"):
@@ -140,7 +140,7 @@ def parse(body: bytes) -> ChatRequest:
 def to_turn(request: ChatRequest, idempotency_key: str | None, conversation: str | None) -> TurnRequest:
     """The turn that is asked for: the last message is what the user says now, the rest is history."""
     conversation = conversation or (request.metadata or {}).get("conversation_id")
-    last = max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
+    last = _last(request)
     if last < 0 or any(message.role == "assistant" for message in request.messages[last:]):
         raise BadRequest("The last message must be the user's", param="messages")
     history = tuple(_message(i, message) for i, message in enumerate(request.messages) if i != last)
@@ -155,6 +155,32 @@ def to_turn(request: ChatRequest, idempotency_key: str | None, conversation: str
         parameters=_parameters(request),
         store=conversation is not None,
     )
+
+
+def point_into(request: ChatRequest, error: InvalidInput) -> None:
+    """What the kernel says of a turn's parts and parameters, said of the message and fields that they came from."""
+    error.errors = tuple(FieldError(f"#/{_place(request, one.pointer[2:].split('/'))}", one.detail) for one in error.errors)
+
+
+def _place(request: ChatRequest, steps: list[str]) -> str:
+    name, *rest = steps
+    if name in ("max_tokens", "max_completion_tokens"):
+        return "max_tokens" if request.max_tokens is not None else "max_completion_tokens"
+    if name != "parts":
+        return "/".join(steps)
+    content = f"messages/{_last(request)}/content"
+    said = request.messages[_last(request)].content
+    if not rest or not isinstance(said, list):
+        return content
+    where = f"{content}/{rest[0]}"
+    if rest[1:] == ["file_id"]:
+        return f"{where}/file/file_id"
+    return f"{where}/{rest[1]}" if rest[1:] in (["type"], ["text"]) else where
+
+
+def _last(request: ChatRequest) -> int:
+    """Which message the user says now; -1 if there is none."""
+    return max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
 
 
 def external_id(header: str | None) -> str | None:

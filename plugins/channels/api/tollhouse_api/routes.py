@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tollhouse.plugin import Catalog, Mount, NotFound, Turns, context_of
+from tollhouse.plugin import Catalog, InvalidInput, Mount, NotFound, Turns, context_of
 from tollhouse_api import answers, requests
 from tollhouse_api.errors import ModelNotFound, UnknownEndpoint
 from tollhouse_api.reference import CHAT_COMPLETIONS, MODEL, MODELS
@@ -25,6 +25,9 @@ async def chat_completions(request: Request) -> Response:
     turn = requests.to_turn(wanted, headers.get("idempotency-key"), headers.get("x-conversation-id"))
     try:
         result = await context_of(request).port(Turns).run(turn)
+    except InvalidInput as error:
+        requests.point_into(wanted, error)
+        raise
     except NotFound:
         if turn.conversation is None and not _mentions_files(turn):
             raise ModelNotFound(param="model") from None
@@ -32,6 +35,8 @@ async def chat_completions(request: Request) -> Response:
     extra = {"x-turn-id": result.id}
     if result.conversation_id is not None:
         extra["x-conversation-id"] = result.conversation_id
+    if result.warnings:
+        extra["x-turn-warning"] = " ".join(result.warnings).encode("ascii", "replace").decode()
     if result.replayed:
         extra["idempotent-replayed"] = "true"
     if wanted.stream:

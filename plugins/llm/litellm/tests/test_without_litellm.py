@@ -202,7 +202,13 @@ def test_parts_have_openais_form() -> None:
     )
     sent = to_litellm(Message("user", (Text("Look"), *media)))["content"]
     assert [part["type"] for part in sent] == ["text", "image_url", "input_audio", "file"]
+    note = to_litellm(Message("user", (Media("file", "text/plain", data=b"Milk", name="list.txt"),)))["content"]
+    assert note == [{"type": "text", "text": "[list.txt]\nMilk"}]
     assert to_litellm(Message("assistant", (Text("a"), Text("b")))) == {"role": "assistant", "content": "a\nb"}
-    for odd in (Media("audio", "audio/ogg", data=b"a"), Media("file", "text/plain", data=b"a"), Media("image", "image/png")):
+    for odd in (
+        Media("audio", "audio/ogg", data=b"a"),
+        Media("file", "application/zip", data=b"a"),
+        Media("image", "image/png"),
+    ):
         with pytest.raises(BackendRejected):
             to_litellm(Message("user", (odd,)))

@@ -17,6 +17,7 @@ from tollhouse.plugin import (
     Completion,
     CompletionRequest,
     Health,
+    Media,
     Message,
     ModelInfo,
     ModelPrice,
@@ -26,7 +27,7 @@ from tollhouse.plugin import (
 from tollhouse_litellm import catalogue
 from tollhouse_litellm.config import BROKEN, LiteLLMConfig, LiteLLMSettings
 from tollhouse_litellm.faults import error_of
-from tollhouse_litellm.messages import PARAMETERS, completion_of, to_litellm
+from tollhouse_litellm.messages import PARAMETERS, completion_of, refusal_of, to_litellm
 
 TEST_TIMEOUT = 20.0
 TRIAL_TOKENS = 256
@@ -69,6 +70,10 @@ class LiteLLMBackend:
         """What litellm's data file says of ``model``; None if it is not in there."""
         entry = catalogue.entries().get(model)
         return entry.info if entry is not None else None
+
+    def refuses(self, config: LiteLLMConfig, model: str, media: Media) -> str | None:
+        """What has no form in a request, whichever provider it goes to."""
+        return refusal_of(media)
 
     def suggest_prices(self) -> Iterable[ModelPrice]:
         """The data file's prices. It may be older than the provider's own list: an admin confirms them."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any, Literal
 
-from tollhouse.plugin import BackendRejected, BadCompletion, Completion, ContentFiltered, Media, Message, Text, TokenUsage
+from tollhouse.plugin import (
+    BackendRejected,
+    BadCompletion,
+    Completion,
+    ContentFiltered,
+    Media,
+    Message,
+    Text,
+    TokenUsage,
+    file_as_text,
+)
 
 PARAMETERS = frozenset(
     {
@@ -27,6 +37,10 @@ _FINISH: dict[str, Finish] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
+
+
+ONLY_WAV = "This agent's model takes sound only as WAV or MP3."
+ONLY_PDF = "This agent's model takes only PDF files and files of text."
 
 
 def to_litellm(message: Message) -> dict[str, Any]:
@@ -52,11 +66,22 @@ def _part(part: Text | Media) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": url, "format": part.media_type}}
     if part.type == "audio":
         if part.media_type not in _AUDIO:
-            raise BackendRejected("This model takes sound only as WAV or MP3", private=f"audio of type {part.media_type}")
+            raise BackendRejected(ONLY_WAV, private=f"audio of type {part.media_type}")
         return {"type": "input_audio", "input_audio": {"data": data, "format": _AUDIO[part.media_type]}}
+    if (text := file_as_text(part)) is not None:
+        return {"type": "text", "text": text.text}
     if part.media_type != "application/pdf":
-        raise BackendRejected("This model takes only PDF files", private=f"a file of type {part.media_type}")
+        raise BackendRejected(ONLY_PDF, private=f"a file of type {part.media_type}")
     return {"type": "file", "file": {"file_data": url, "filename": part.name or "document.pdf", "format": part.media_type}}
+
+
+def refusal_of(media: Media) -> str | None:
+    """Why a picture, sound or file has no form here; None if it has one."""
+    if media.type == "audio" and media.media_type not in _AUDIO:
+        return ONLY_WAV
+    if media.type == "file" and media.media_type != "application/pdf" and not media.media_type.startswith("text/"):
+        return ONLY_PDF
+    return None
 
 
 def completion_of(response: Any, model: str) -> Completion:

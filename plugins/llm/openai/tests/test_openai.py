@@ -84,6 +84,23 @@ async def test_media_are_sent_in_openais_form(server: Any) -> None:
     assert content[4]["file"]["filename"] == "a.pdf"
 
 
+async def test_a_file_of_text_is_sent_as_what_it_says(server: Any) -> None:
+    note = Media("file", "text/plain", data="\ufeffMilk, Käse".encode(), name="my\nlist.txt")
+    await complete(server, Message("user", (Text("Sum up"), note)))
+    content = server.bodies[0]["messages"][0]["content"]
+    assert content == [{"type": "text", "text": "Sum up"}, {"type": "text", "text": "[my list.txt]\nMilk, Käse"}]
+
+
+def test_what_has_no_form_is_said_beforehand() -> None:
+    def why(kind: Any, media_type: str) -> str | None:
+        return OpenAIBackend().refuses(OpenAIConfig(), "any", Media(kind, media_type))
+
+    assert "WAV or MP3" in (why("audio", "audio/ogg") or "")
+    assert "PDF" in (why("file", "application/zip") or "")
+    taken = [("audio", "audio/mpeg"), ("file", "application/pdf"), ("file", "text/plain"), ("image", "image/webp")]
+    assert [why(*one) for one in taken] == [None] * 4
+
+
 @pytest.mark.parametrize(
     "media",
     [

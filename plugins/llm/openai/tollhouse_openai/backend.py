@@ -19,6 +19,7 @@ from tollhouse.plugin import (
     Completion,
     CompletionRequest,
     Health,
+    Media,
     Modality,
     ModelInfo,
     PluginContext,
@@ -27,7 +28,7 @@ from tollhouse_openai import catalogue
 from tollhouse_openai.answers import completion_of
 from tollhouse_openai.config import ModelSpec, OpenAIConfig
 from tollhouse_openai.faults import error_of_status
-from tollhouse_openai.requests import body_of
+from tollhouse_openai.requests import body_of, refusal_of
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes of an answer that are read; more than any chat completion has."""
@@ -90,6 +91,10 @@ class OpenAIBackend:
         known = catalogue.known(model)
         spec = next((spec for spec in config.models if spec.id == model), None)
         return known if spec is None else _merge(known or ModelInfo(model), spec)
+
+    def refuses(self, config: OpenAIConfig, model: str, media: Media) -> str | None:
+        """What this API has no form for, whichever model is behind it."""
+        return refusal_of(media)
 
     def _describe(self, config: OpenAIConfig, model: str, context_tokens: int | None) -> ModelInfo:
         return self.describe(config, model) or ModelInfo(model, context_tokens=context_tokens)

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from tollhouse.plugin import BackendRejected, CompletionRequest, Media, Message, Text
+from tollhouse.plugin import BackendRejected, CompletionRequest, Media, Message, Text, file_as_text
 from tollhouse_openai.config import OpenAIConfig
 
 _OURS = frozenset(
@@ -36,6 +36,10 @@ _AUDIO_FORMATS: Mapping[str, str] = {
     "audio/mpeg": "mp3",
     "audio/mp3": "mp3",
 }
+
+
+ONLY_WAV = "This agent's model takes sound only as WAV or MP3."
+ONLY_PDF = "This agent's model takes only PDF files and files of text."
 
 
 def body_of(config: OpenAIConfig, request: CompletionRequest) -> bytes:
@@ -73,14 +77,25 @@ def _media(media: Media) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": _data_url(media.media_type, media.data)}}
     if media.type == "audio":
         if (kind := _AUDIO_FORMATS.get(media.media_type)) is None:
-            raise BackendRejected("This model takes sound only as WAV or MP3", private=f"audio of type {media.media_type}")
+            raise BackendRejected(ONLY_WAV, private=f"audio of type {media.media_type}")
         return {"type": "input_audio", "input_audio": {"data": b64encode(media.data).decode("ascii"), "format": kind}}
+    if (text := file_as_text(media)) is not None:
+        return {"type": "text", "text": text.text}
     if media.media_type != "application/pdf":
-        raise BackendRejected("This model takes only PDF files", private=f"a file of type {media.media_type}")
+        raise BackendRejected(ONLY_PDF, private=f"a file of type {media.media_type}")
     return {
         "type": "file",
         "file": {"filename": media.name or "document.pdf", "file_data": _data_url(media.media_type, media.data)},
     }
+
+
+def refusal_of(media: Media) -> str | None:
+    """Why a picture, sound or file has no form here; None if it has one."""
+    if media.type == "audio" and media.media_type not in _AUDIO_FORMATS:
+        return ONLY_WAV
+    if media.type == "file" and media.media_type != "application/pdf" and not media.media_type.startswith("text/"):
+        return ONLY_PDF
+    return None
 
 
 def _data_url(media_type: str, data: bytes) -> str:
