@@ -54,4 +54,5 @@ def result_of(row: Mapping[str, Any], *, replayed: bool = False) -> TurnResult:
         model=row["model"],
         error=json.loads(row["error"]) if row["error"] else None,
         replayed=replayed,
+        external_id=row["external_id"],
     )

@@ -35,7 +35,8 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now."""
+    """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now. ``external_id`` is the
+    request's own: with it and the same body, a turn that failed runs again and stays one turn."""
 
     id: str
     state: Literal["running", "done", "failed", "denied"]
@@ -49,6 +50,7 @@ class TurnResult:
     model: str | None = None
     error: Mapping[str, Any] | None = None
     replayed: bool = False
+    external_id: str | None = None
 
 
 class Turns(Protocol):
@@ -61,7 +63,8 @@ class Turns(Protocol):
             AccessDenied: the policy engine's decision, with the limit that said no.
             InvalidInput: the parts are not what the agent takes, or ``idempotency_mismatch``: same id, other body.
             Conflict: ``turn_running``: the same id is being worked on.
-            BackendError: the model failed; nothing was charged.
+            BackendError: the model failed; nothing was charged. ``extra`` names the turn that is kept: ``turn_id``,
+                ``conversation_id``.
         """
         ...
 
