@@ -135,6 +135,7 @@ class Edge:
             if entry.errors == "page":
                 scope["tollhouse.cookies"] = self._cookies.bound(info.slug)
                 scope["tollhouse.static"] = self._pages.static.url
+                scope["tollhouse.large_body"] = self._large_body_limit
 
     async def _principal(self, exchange: Exchange, entry: Entry, tenant_id: UUID, slug: str) -> Principal | None:
         try:

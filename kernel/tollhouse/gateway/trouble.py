@@ -13,12 +13,14 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """The card. ``again``: a button sends the composer once more; ``link``: its label and address."""
+    """The card. ``again``: a button sends the composer once more; ``link``: its label and address; ``reference``: whether
+    somebody may have to look for it in the log."""
 
     title: str
     text: str
     again: bool = False
     link: tuple[str, str] | None = None
+    reference: bool = False
 
 
 def wants_part(exchange: Exchange) -> bool:
@@ -63,7 +65,8 @@ def trouble_of(problem: Problem, here: str, sign_in: str) -> Trouble:
         title = "That was a lot at once" if problem.status == 429 else "This does not work at the moment"
         when = f"Try again in {wait} {'second' if wait == 1 else 'seconds'}." if wait else "Try again in a moment."
         return Trouble(title, f"Nothing was counted. {when}", again=True)
-    return Trouble(problem.title, problem.detail if problem.detail != problem.title else "", link=("Load the page again", here))
+    text = problem.detail if problem.detail != problem.title else ""
+    return Trouble(problem.title, text, link=("Load the page again", here), reference=problem.status >= 500)
 
 
 def seconds_of(problem: Problem) -> int:

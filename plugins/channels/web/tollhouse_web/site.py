@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from tollhouse.plugin import Principal, TenantInfo, context_of
 from tollhouse_web import formats, words
 
+ENVELOPE = 64 * 1024
+"""What the rest of a form with files takes at most."""
+
 
 class Settings(BaseModel):
     """Operator settings: the table ``[settings.web]`` of ``plugins.toml``."""
@@ -52,6 +55,8 @@ class Site:
     path: str
     cookies_work: bool
     static: Callable[[str], str]
+    most: int = 0
+    """How many bytes of files one message can hold; 0 where nobody says."""
 
     def url(self, path: str) -> str:
         """A link within this tenant."""
@@ -90,6 +95,7 @@ def site_of(request: Request) -> Site:
         path=request.scope["path"].removeprefix(root) or "/",
         cookies_work=cookies_of(request).work,
         static=found if callable(found) else lambda name: f"/static/{name}",
+        most=max(int(request.scope.get("tollhouse.large_body", 0)) - ENVELOPE, 0),
     )
 
 

@@ -68,6 +68,8 @@ class Card:
     actions: Sequence[Action] = ()
     again: bool = False
     """Whether a button sends the composer once more."""
+    retry: str = ""
+    """Where a button of its own tries the same turn again; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

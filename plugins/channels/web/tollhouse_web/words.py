@@ -165,7 +165,12 @@ SENT_BEFORE = "This was sent before"
 SENT_BEFORE_TEXT = "Your first try has arrived after all. Look at the chat before you send it again."
 OPEN_CHAT = "Open the chat"
 EMPTY_MESSAGE = "Write something, or attach a file."
+PICTURE = "Picture"
 FILE_GONE = "A file that is gone"
+TOO_LARGE = "That is too large"
+ENTER_SENDS = "Enter sends"
+ENTER_BREAKS = "Ctrl+Enter sends"
+ENTER_SWITCH = "Change what Enter does"
 
 # -- Account ------------------------------------------------------------------------------------------------------------
 
@@ -353,6 +358,12 @@ def write_to(agent: str) -> str:
 
 def is_working(agent: str) -> str:
     return f"{agent} is working…"
+
+
+def too_large(most: int) -> str:
+    """``{size}`` is put in by the script, which knows it."""
+    most_text = f"{most / 1024**2:.0f} MB"
+    return f"These files are {{size}} together; one message holds at most {most_text}. Take one away or choose a smaller one."
 
 
 def chat_with(agent: str) -> str:

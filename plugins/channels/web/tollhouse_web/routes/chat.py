@@ -58,7 +58,7 @@ async def turn(request: Request, conversation_id: str, turn_id: str) -> Response
     if found.state == "running":
         return site.page(request, "part/running.html", conversation=conversation, agent_name=who, turn=found)
     answer = room.shown(found.id, False, found.reply.parts, found.created_at) if found.reply else None
-    card = None if answer else room.failed(found.error)
+    card = None if answer else room.failed(found)
     return site.page(request, "part/answer.html", message=answer, card=card, agent_name=who)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -14,8 +15,10 @@ from starlette.datastructures import FormData, UploadFile
 from tollhouse.plugin import (
     AccessDenied,
     AgentInfo,
+    BackendError,
     Catalog,
     Conflict,
+    Conversations,
     Files,
     InvalidInput,
     Media,
@@ -40,6 +43,8 @@ from tollhouse_web.views import Action, Card
 router = APIRouter(include_in_schema=False)
 
 MAX_FILES = 10
+KEPT = "X-Message-Kept"
+"""Tells the script that what was written stands in the chat, and does not belong back into the composer."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{8,64}")
 
 
@@ -110,28 +115,70 @@ async def _with_parts(ctx: PluginContext[Any], form: FormData, said: Said) -> Sa
 
 
 async def _answered(request: Request, agent: AgentInfo, said: Said, result: TurnResult) -> Response:
-    place = f"/chat/{result.conversation_id}" if result.conversation_id else "/chat"
+    place = _place(result.conversation_id)
     if not site.by_htmx(request):
         return site.go(request, f"{place}#end")
-    card = None if result.reply else room.failed(result.error)
-    limits = await context_of(request).port(Usage).limits()
+    answer = room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None
+    card = None if answer else room.failed(result)
+    return await _turn(request, agent, said, result.conversation_id, answer=answer, card=card, turn_id=result.id)
+
+
+async def _unanswered(request: Request, agent: AgentInfo, said: Said, error: TollhouseError) -> Response:
+    """The turn failed and is kept: what was said stands in the chat with its state, and can be tried again from there."""
+    conversation_id, turn_id = str(error.extra["conversation_id"]), str(error.extra["turn_id"])
+    if not site.by_htmx(request):
+        return site.go(request, f"{_place(conversation_id)}#end")
+    card = Card(words.NOT_ANSWERED, error.detail, failed=True, retry=room.again_path(conversation_id, turn_id))
+    headers = {KEPT: "yes"} | ({"Retry-After": str(error.retry_after)} if error.retry_after else {})
+    more: dict[str, Any] = {"status": error.http_status, "headers": headers}
+    return await _turn(request, agent, said, conversation_id, card=card, turn_id=turn_id, **more)
+
+
+async def _turn(
+    request: Request,
+    agent: AgentInfo,
+    said: Said,
+    conversation_id: str | None,
+    *,
+    turn_id: str,
+    answer: room.Shown | None = None,
+    card: Card | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """What was said and what came of it; after the first message also what the page around it did not know before."""
+    ctx = context_of(request)
+    begun = None
+    if said.conversation is None and conversation_id is not None:
+        begun = await ctx.port(Conversations).get(conversation_id)
+        headers = {**(headers or {}), "HX-Replace-Url": site.site_of(request).url(_place(conversation_id))}
+    recent = (await ctx.port(Conversations).list(limit=room.RECENT)).items if begun else ()
     return site.page(
         request,
         "part/turn.html",
-        headers={"HX-Replace-Url": site.site_of(request).url(place)} if said.conversation is None else {},
-        mine=room.shown(f"{result.id}-said", True, said.parts, result.created_at),
-        answer=room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None,
-        card=card,
+        status,
+        headers,
+        mine=replace(room.shown(turn_id, True, said.parts, None), trouble=card),
+        answer=answer,
         agent_name=agent.name,
-        conversation_id=result.conversation_id,
+        conversation_id=conversation_id,
         key=uuid4().hex,
-        left=views.left_line(limits, agent),
+        left=views.left_line(await ctx.port(Usage).limits(), agent),
+        begun=begun,
+        title=room.title(begun) if begun else "",
+        recent=room.links(recent),
     )
+
+
+def _place(conversation_id: str | None) -> str:
+    return f"/chat/{conversation_id}" if conversation_id else "/chat"
 
 
 async def _refused(request: Request, agent: AgentInfo, said: Said, error: TollhouseError) -> Response:
     """The card in the place of the answer, with the answer's true status."""
     ctx = context_of(request)
+    if isinstance(error, BackendError) and error.extra.get("turn_id") and error.extra.get("conversation_id"):
+        return await _unanswered(request, agent, said, error)
     card = await _card(ctx, agent, said, error)
     # What may still have arrived keeps its key: sending it again finds the same turn. What is settled gets a fresh one.
     unsure = isinstance(error, Unavailable | RateLimited) or error.http_code == "turn_running"
