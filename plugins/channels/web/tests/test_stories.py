@@ -135,16 +135,39 @@ def test_account_and_keys(ada, gateway) -> None:
     assert 'id="current-error"' in wrong.text
     assert "another long one" not in wrong.text
 
+    (key,) = _new_key(ada, gateway)
+    assert "The key was revoked." in ada.post(f"/account/keys/{key}/revoke").text
+    assert ada.post("/account/keys", data={"name": " "}).status_code == 422
+
+
+def _new_key(ada, gateway):
+    """A new key is shown by the page after the form, once: loading that page again neither shows nor makes another."""
     created = ada.post("/account/keys", data={"name": "laptop"})
     assert created.headers["cache-control"] == "no-store"
+    assert [answer.status_code for answer in created.history] == [303]
+    assert created.request.method == "GET"
     secret = created.text.split('<code id="secret">')[1].split("<")[0]
     assert secret.startswith("th_fake_")
+    assert secret not in str(created.url)
+    assert secret.encode().hex() not in created.history[0].headers["set-cookie"]
     listed = ada.get("/account/keys").text
     assert "laptop" in listed
     assert secret not in listed
-    (key,) = gateway.world.keys
-    assert "The key was revoked." in ada.post(f"/account/keys/{key}/revoke").text
-    assert ada.post("/account/keys", data={"name": " "}).status_code == 422
+    return gateway.world.keys
+
+
+def test_a_new_keys_secret_is_kept_by_nobody_alone(ada, bob, gateway) -> None:
+    sent = ada.post("/account/keys", data={"name": "laptop"}, follow_redirects=False)
+    assert sent.status_code == 303
+    assert "HttpOnly" in sent.headers["set-cookie"]
+    assert "Path=/account/keys" in sent.headers["set-cookie"]
+    assert "th_fake_" not in str(vars(gateway.state))
+    pad = ada.cookies["th-shown-once"]
+    bob.cookies.set("th-shown-once", pad, path="/account/keys")
+    assert 'id="secret"' not in bob.get("/account/keys").text, "with the cookie alone"
+    assert 'id="secret"' in ada.get("/account/keys").text
+    ada.cookies.set("th-shown-once", pad, path="/account/keys")
+    assert 'id="secret"' not in ada.get("/account/keys").text, "a second time"
 
 
 def test_cancel_and_resume(ada, gateway) -> None:
