@@ -97,6 +97,7 @@ from tollhouse.plugin.payments import (
     PaymentCapabilities,
     PaymentProvider,
     PaymentState,
+    short_reference,
 )
 from tollhouse.plugin.ports import (
     PORTS,
@@ -245,4 +246,5 @@ __all__ = [
     "impl",
     "part_from_json",
     "part_to_json",
+    "short_reference",
 ]
