@@ -32,7 +32,7 @@ from tollhouse.gateway.request_ids import request_id
 from tollhouse.gateway.route_table import UNSAFE, Entry, Found, RouteTable
 from tollhouse.gateway.security_headers import security_headers
 from tollhouse.gateway.tenancy import Tenancy
-from tollhouse.gateway.trouble import open_page, opens_page, sign_in_address, trouble_of, wants_part
+from tollhouse.gateway.trouble import moment_text, open_page, opens_page, sign_in_address, trouble_of, wants_part
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
@@ -197,7 +197,8 @@ class Edge:
     def _page(self, scope: Scope, problem: Problem) -> str:
         values = {"errors": (), "resets_at": None, "upgrade_url": None, "retryable": False} | dict(problem.members)
         values |= {"title": problem.title, "detail": problem.detail, "status": problem.status, "code": problem.code}
-        root = scope.get("root_path", "")
+        root, caller = scope.get("root_path", ""), scope.get(CALLER)
+        values["resets_text"] = moment_text(values["resets_at"], caller.tenant.timezone if caller else "UTC")
         values["sign_in"] = self._sign_in(scope) if scope["method"] == "GET" else root + self._parts.sign_in_path
         return self._pages.html(scope, "problem.html", **values)
 

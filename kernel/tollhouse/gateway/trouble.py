@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
 
 from tollhouse.gateway.exchange import Exchange
 from tollhouse.gateway.problems import Problem
@@ -67,6 +69,20 @@ def trouble_of(problem: Problem, here: str, sign_in: str) -> Trouble:
         return Trouble(title, f"Nothing was counted. {when}", again=True)
     text = problem.detail if problem.detail != problem.title else ""
     return Trouble(problem.title, text, link=("Load the page again", here), reference=problem.status >= 500)
+
+
+def moment_text(stamp: object, zone: str) -> str:
+    """``26 Nov 2026, 00:00 CET``: a moment as it stands in a page before the script puts it into the reader's zone."""
+    if not isinstance(stamp, str):
+        return ""
+    local = datetime.fromisoformat(stamp).astimezone(ZoneInfo(zone))
+    return f"{local.day} {local:%b %Y, %H:%M} {zone_name(local, zone)}"
+
+
+def zone_name(local: datetime, zone: str) -> str:
+    """``CET``; where a zone has no letters of its own, its name in the database of zones."""
+    short = f"{local:%Z}"
+    return short if short.isalpha() else zone
 
 
 def seconds_of(problem: Problem) -> int:
