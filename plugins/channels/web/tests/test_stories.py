@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
+
+from tollhouse_web import formats
 
 from tollhouse.plugin import Decision, Subscriptions
 from tollhouse.testing.world import PASSWORD
@@ -53,6 +57,85 @@ def test_a_paid_plan_leads_to_an_order(ada, gateway) -> None:
     withdrawn = ada.post(f"{order.url.path}/withdraw")
     assert "The order was withdrawn." in withdrawn.text
     assert "Waiting for payment" not in withdrawn.text
+
+
+def _subscribed(ada, gateway, plan: str = "pro") -> None:
+    ada.post(f"/subscribe/{plan}", data={})
+    (order,) = gateway.world.orders
+    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
+
+
+def _card(page: str, plan: str) -> str:
+    """The card of a plan on the page of plans."""
+    start = page.index(f"<h3>{plan}</h3>")
+    return page[start : page.index("</article>", start)]
+
+
+def test_the_plans_page_knows_what_one_has_and_what_waits(ada, gateway) -> None:
+    ada.post("/subscribe/pro", data={})
+    (order,) = gateway.world.orders
+    waiting = ada.get("/plans").text
+    assert "Your order of Pro waits for your payment." in waiting
+    assert f'action="/orders/{order}/withdraw"' in waiting
+    assert f'href="/orders/{order}"' in _card(waiting, "Pro")
+    assert "Waiting for payment" in _card(waiting, "Pro")
+    assert "/subscribe/free" in _card(waiting, "Free")
+    assert f'href="/orders/{order}"' in ada.get("/subscribe/pro").text
+
+    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
+    gateway.world.plans["pro"] = replace(gateway.world.plans["pro"], current=True)
+    has = ada.get("/plans").text
+    assert "waits for your payment" not in has
+    assert "Your plan" in _card(has, "Pro")
+    assert "/subscribe/" not in _card(has, "Free"), "a paid plan is not given away by accident"
+    assert "You have Pro. Cancel it first" in _card(has, "Free")
+    assert "Start this plan" not in ada.get("/subscribe/free").text
+    (subscription,) = gateway.world.subscriptions
+    ada.post(f"/subscriptions/{subscription}/cancel")
+    assert "You can start it when Pro has ended." in _card(ada.get("/plans").text, "Free")
+
+
+def test_an_order_has_a_short_number_and_its_long_one(ada, gateway) -> None:
+    page = ada.post("/subscribe/pro", data={}).text
+    (order,) = gateway.world.orders
+    short = gateway.world.orders[order][1].reference
+    assert len(short) == 9
+    assert f'<code id="reference" title="{order}">{short}</code>' in page
+    assert f'<dd class="mono small">{order}</dd>' in page
+
+
+def test_a_new_chat_says_the_true_reason_before_anybody_types(ada, gateway) -> None:
+    del gateway.world.denials["expert"]
+    gateway.world.calls_per_day = 1
+    ada.say(ada.get("/chat/new?agent=helper").text, "The only one")
+    page = ada.get("/chat/new").text
+    assert "You have used today’s messages" in page
+    assert "1 of 1" in page
+    assert 'href="/plans"' in page
+    gateway.world.calls_per_day = 100
+    open_again = ada.get("/chat/new").text
+    assert "You have used" not in open_again
+    assert "/chat/new?agent=expert" in open_again
+    for agent in ("helper", "expert"):
+        gateway.world.denials[agent] = Decision(False, "no_subscription", "Choose a plan first.", 402)
+    nobody = ada.get("/chat/new").text
+    assert "You need a plan first" in nobody
+    assert "Included in Free and Pro." in nobody
+
+
+def test_when_it_comes_back_is_said_in_the_readers_zone(ada, gateway) -> None:
+    gateway.world.calls_per_day = 1
+    ada.say(ada.get("/chat/new?agent=helper").text, "The only one")
+    page = ada.get("/chat/new?agent=helper").text
+    assert "You have used all messages of today." not in page, "the sentence names a time of the tenant's zone"
+    resets = page[page.index("Resets") :]
+    assert re.match(r'Resets <time datetime="[^"]+Z" data-local>\d+ \w+ \d{4}, \d\d:\d\d \w+</time>', resets), resets[:200]
+
+
+def test_a_zone_without_letters_is_named(ada) -> None:
+    at = datetime(2026, 11, 25, 23, 0, tzinfo=UTC)
+    assert formats.moment(at, "Europe/Berlin") == "26 Nov 2026, 00:00 CET"
+    assert formats.moment(at, "America/Sao_Paulo") == "25 Nov 2026, 20:00 America/Sao_Paulo"
 
 
 def test_a_chat_with_htmx_is_a_fragment(ada, gateway) -> None:
@@ -171,9 +254,7 @@ def test_a_new_keys_secret_is_kept_by_nobody_alone(ada, bob, gateway) -> None:
 
 
 def test_cancel_and_resume(ada, gateway) -> None:
-    ada.post("/subscribe/pro", data={})
-    (order,) = gateway.world.orders
-    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
+    _subscribed(ada, gateway)
     usage = ada.get("/usage").text
     assert "Active" in usage
     assert "Renews" in usage

@@ -61,7 +61,7 @@ SAYS_WHY_TEXT = "If an agent cannot answer, you read why, how much you have used
 YOURS = "Your words stay yours"
 YOURS_TEXT = "Rename or delete a chat whenever you like. You can see and end every session and key of your account."
 
-EMAIL = "Email"
+EMAIL = "E-mail"
 PASSWORD = "Password"  # noqa: S105
 PASSWORD_HINT = "At least 8 characters. A few unrelated words are easy to remember and hard to guess."  # noqa: S105
 NAME = "Name"
@@ -99,6 +99,7 @@ STATE = "State"
 ORDERED = "Ordered"
 PAY_BY = "Payment"
 REFERENCE = "Order number"
+LONG_REFERENCE = "Long number"
 HOW_TO_PAY = "How to pay"
 WITHDRAW = "Withdraw order"
 WITHDRAW_CONFIRM = "Nothing is charged. If you have paid already, do not withdraw: your plan begins once the payment is seen."
@@ -141,9 +142,6 @@ START_CHAT = "Start a chat"
 NOT_NOW = "Not available to you now"
 NO_AGENTS = "Nobody to talk to yet"
 NO_AGENTS_TEXT = "Once an agent is offered, it is shown here."
-NO_AGENTS_NOW = "Nobody can answer you at the moment"
-NO_AGENTS_NOW_TEXT = "You may have used your allowance, or your plan has no agents."
-SEE_WHY = "See why"
 NO_CHATS = "No chats yet"
 NO_CHATS_TEXT = "Choose an agent and write the first message."
 WHOM = "Who would you like to talk to?"
@@ -230,7 +228,7 @@ _DENIALS = {
     "payment_overdue": "A payment is missing",
     "agent_not_in_plan": "This agent is not in your plan",
     "channel_not_in_plan": "Your plan does not include the web",
-    "email_unverified": "Confirm your email address first",
+    "email_unverified": "Confirm your e-mail address first",
     "user_blocked": "This account is blocked",
     "tenant_suspended": "This service is paused",
     "tenant_cap_reached": "This service is used up for today",
@@ -379,6 +377,16 @@ def status_text(status: str, canceling: bool, paid: bool) -> str:
     if status in ("active", "canceled") and canceling:
         return "Ends"
     return {"active": "Renews" if paid else "", "past_due": "On hold since", "ended": "Ended"}.get(status, "")
+
+
+def free_after(plan: str, ending: bool) -> str:
+    if ending:
+        return f"You can start it when {plan} has ended."
+    return f"You have {plan}. Cancel it first; it then runs to the end of what you paid for."
+
+
+def order_waits(plan: str) -> str:
+    return f"Your order of {plan} waits for your payment."
 
 
 def cancel_confirm(plan: str) -> str:
