@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tollhouse.gateway import access_log, bodies
 from tollhouse.gateway.addresses import RealAddress
 from tollhouse.gateway.answer import Answer
+from tollhouse.gateway.brand import addresses
 from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.credentials import Credentials
 from tollhouse.gateway.csrf import CsrfCheck
@@ -136,6 +137,8 @@ class Edge:
                 scope["tollhouse.cookies"] = self._cookies.bound(info.slug)
                 scope["tollhouse.static"] = self._pages.static.url
                 scope["tollhouse.large_body"] = self._large_body_limit
+                brand, root = exchange.tenant.settings.brand, scope.get("root_path", "")
+                scope["tollhouse.brand"] = addresses(brand, root, self._pages.static.url("icon.svg"))
 
     async def _principal(self, exchange: Exchange, entry: Entry, tenant_id: UUID, slug: str) -> Principal | None:
         try:

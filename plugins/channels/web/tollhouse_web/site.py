@@ -33,6 +33,26 @@ class Settings(BaseModel):
     """The sentence under the tenant's name on the landing page; empty for one made from the agents' names."""
 
 
+class Brand(Protocol):
+    """Where the tenant's look is: ``scope["tollhouse.brand"]``. ``logo`` is empty without one."""
+
+    @property
+    def css(self) -> str: ...
+    @property
+    def logo(self) -> str: ...
+    @property
+    def icon(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBrand:
+    """Where the gateway says nothing of it."""
+
+    css: str
+    icon: str
+    logo: str = ""
+
+
 class Cookies(Protocol):
     """The gateway's hand on the session cookie: ``scope["tollhouse.cookies"]``."""
 
@@ -55,6 +75,7 @@ class Site:
     path: str
     cookies_work: bool
     static: Callable[[str], str]
+    brand: Brand
     most: int = 0
     """How many bytes of files one message can hold; 0 where nobody says."""
 
@@ -87,6 +108,7 @@ def site_of(request: Request) -> Site:
     ctx = context_of(request)
     root = request.scope.get("root_path", "").rstrip("/")
     found = request.scope.get("tollhouse.static")
+    static = cast("Callable[[str], str]", found) if callable(found) else lambda name: f"/static/{name}"
     return Site(
         tenant=ctx.tenant,
         principal=ctx.principal,
@@ -94,7 +116,8 @@ def site_of(request: Request) -> Site:
         root=root,
         path=request.scope["path"].removeprefix(root) or "/",
         cookies_work=cookies_of(request).work,
-        static=found if callable(found) else lambda name: f"/static/{name}",
+        static=static,
+        brand=request.scope.get("tollhouse.brand") or PlainBrand(f"{root}/brand.css", static("icon.svg")),
         most=max(int(request.scope.get("tollhouse.large_body", 0)) - ENVELOPE, 0),
     )
 
