@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.plugin.errors import Conflict, InvalidInput, TooLarge
 from tollhouse.tenants.logos import MAX_BYTES
-from tollhouse.tenants.service import TenantChanges
+from tollhouse.tenants.service import TenantChanges, check_changes
 from tollhouse.tenants.values import Tenant, timezones
 
 area = Area()
@@ -49,6 +50,7 @@ async def save(desk: Desk) -> Response:
     form = await desk.form()
     try:
         changes = _changes(form, tenant)
+        form.weigh(lambda: check_changes(changes), partial(_placed, form))
         form.check()
         await desk.parts.tenants.update(tenant.id, changes, actor=desk.actor)
     except (InvalidInput, Conflict) as error:

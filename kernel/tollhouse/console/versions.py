@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from tollhouse.agents.template import VARIABLES
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import titled
 from tollhouse.console.forms import Form
-from tollhouse.console.version_form import form_of, place_errors, spec_of
+from tollhouse.console.version_form import check_spec, form_of, place_errors, spec_of
 from tollhouse.host.values import Connection
 from tollhouse.plugin.content import MODALITIES
 from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError
@@ -55,6 +56,7 @@ async def create(desk: Desk) -> Response:
     form = await desk.form()
     spec = spec_of(form)
     try:
+        form.weigh(lambda: check_spec(spec), partial(place_errors, form))
         form.check()
         note = form.text("note")
         version = await desk.parts.agents.create_draft(desk.tenant.id, desk.actor, agent.id, spec=spec, note=note)
@@ -80,6 +82,7 @@ async def update(desk: Desk) -> Response:
     form = await desk.form()
     spec = spec_of(form)
     try:
+        form.weigh(lambda: check_spec(spec), partial(place_errors, form))
         form.check()
         values: dict[str, Any] = {"spec": spec, "note": form.text("note"), "expected": _moment(form.get("expected"))}
         version = await desk.parts.agents.update_draft(desk.tenant.id, desk.actor, version.id, **values)

@@ -208,6 +208,20 @@ def test_sign_in_and_out(stranger) -> None:
     assert stranger.get("/chat").url.path == "/login"
 
 
+def test_a_refused_form_says_all_of_it_beside_the_fields_and_above(stranger, gateway) -> None:
+    form = {"email": "ada@example.com", "password": "four unrelated words", "name": "Ada"}
+    taken = stranger.post("/register", data=form)
+    assert taken.status_code == 409
+    assert "2 things need your attention" in taken.text
+    for name in ("email", "password"):
+        assert f'<a href="#{name}">' in taken.text
+        assert f'id="{name}-error"' in taken.text
+    assert "Type it again" in taken.text
+    assert "four unrelated words" not in taken.text
+    assert 'role="alert" tabindex="-1" autofocus' in taken.text
+    assert taken.text.count("autofocus") == 1, "the summary has the focus"
+
+
 def test_account_and_keys(ada, gateway) -> None:
     saved = ada.post("/account/profile", data={"name": "Ada L.", "language": "de"})
     assert "Your profile is saved." in saved.text

@@ -69,6 +69,7 @@ NAME_HINT = "What agents may call you. You can leave it empty."
 NEW_HERE = "New here?"
 HAVE_ACCOUNT = "You have an account?"
 EMAIL_TAKEN = "There is an account with this address already. Sign in instead, or use another address."
+TYPE_AGAIN = "Type it again: a password is never put back into a page."
 COOKIES_DROPPED = "Signing in does not work at this address"
 COOKIES_DROPPED_TEXT = (
     "This page came over plain http, where browsers drop the cookie that keeps you signed in. Use its https address, or ask "
@@ -320,6 +321,10 @@ def included_in(plans: Sequence[str]) -> str:
 
 def would_give(plan: str, text: str) -> str:
     return f"With {plan} you have {text}."
+
+
+def attention(count: int) -> str:
+    return "One thing needs your attention" if count == 1 else f"{count} things need your attention"
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
