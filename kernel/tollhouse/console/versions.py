@@ -16,6 +16,7 @@ from tollhouse.agents.parameters import PARAMETERS
 from tollhouse.agents.rows import AgentRow, FieldChange, VersionRow
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.agents.template import VARIABLES
+from tollhouse.console.agents import authors
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import titled
 from tollhouse.console.forms import Form
@@ -98,7 +99,9 @@ async def show(desk: Desk) -> Response:
     agent = await desk.parts.agents.get(desk.tenant.id, version.agent_id)
     others = [one for one in await desk.parts.agents.versions(desk.tenant.id, agent.id) if one.id != version.id]
     names = {str(one.id): one.name for one in await model_connections(desk)}
-    return desk.page("version.html", section="agents", version=version, agent=agent, others=others, connections=names)
+    who = await authors(desk, [version])
+    values: dict[str, Any] = {"version": version, "agent": agent, "others": others, "connections": names, "people": who}
+    return desk.page("version.html", section="agents", **values)
 
 
 @area.get("/versions/{id}/diff")

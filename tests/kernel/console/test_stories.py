@@ -291,6 +291,7 @@ async def test_usage_and_overview_show_what_was_used(house: House) -> None:
     overview = await analyst.get("/console")
     assert "Messages today" in overview.text
     assert ">3<" in overview.text
+    assert '<svg class="spark"' in overview.text
     for group in ("day", "agent", "version", "plan", "channel", "user", "model"):
         page = await analyst.get(f"/console/usage?by={group}")
         assert page.status == 200, group
