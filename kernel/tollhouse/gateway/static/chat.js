@@ -71,7 +71,7 @@
   on('htmx:after:swap', () => {
     if (first) { // earlier messages stand above: what one was reading stays where it is, and reading goes on from there
       scrollBy({ top: first.getBoundingClientRect().top - first.was, behavior: 'instant' })
-      const to = $('#earlier') || $('#messages > .message'); if (to) { to.tabIndex ||= to.matches('a') ? 0 : -1; to.focus({ preventScroll: true }) }
+      const to = $('#earlier') || $('#messages > .message'); if (to) { if (to.id !== 'earlier') to.setAttribute('tabindex', -1); to.focus({ preventScroll: true }) }
       first = null
     } else if (stick) toEnd()
   })
