@@ -59,9 +59,11 @@ def trouble_of(problem: Problem, here: str, sign_in: str) -> Trouble:
         return Trouble("You are signed out", "Sign in again; you come back to this page.", link=("Sign in again", sign_in))
     if problem.status == 413:
         limit = problem.members.get("limit_bytes")
-        most = f" One message holds at most {limit / MIB:.3g} MB with its files." if isinstance(limit, int) else ""
+        if not isinstance(limit, int):
+            return Trouble("That is too large", problem.detail)
+        most = f"One message holds at most {limit / MIB:.3g} MB with its files."
         return Trouble(
-            "That is too large", f"Nothing was sent.{most} Take a file away, or choose a smaller one, and send again."
+            "That is too large", f"Nothing was sent. {most} Take a file away or choose a smaller one, and send again."
         )
     if problem.status in (429, 503):
         title = "That was a lot at once" if problem.status == 429 else "This does not work at the moment"

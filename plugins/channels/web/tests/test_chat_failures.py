@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from tollhouse.plugin import BackendTimeout, Conflict, StoredMessage, Text, TurnResult, Turns, Unavailable
+from tollhouse.plugin import (
+    BackendTimeout,
+    Conflict,
+    RateLimited,
+    StoredMessage,
+    Text,
+    TooLarge,
+    TurnResult,
+    Turns,
+    Unavailable,
+)
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
 
@@ -80,6 +90,27 @@ def test_a_file_that_is_refused(ada, gateway) -> None:
     assert "This type of file is not supported" in answer.text
     assert ">Look</textarea>" in answer.text
     assert not gateway.world.turns
+
+
+def test_a_file_that_is_too_large_and_too_many_of_them(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(TooLarge("A file has at most 20 MB."))
+    large = ada.say(page.text, "Look", htmx=True)
+    assert large.status_code == 413
+    assert "<h3>That is too large</h3>" in large.text
+    assert "A file has at most 20 MB." in large.text
+    many = ada.say(page.text, "Look", htmx=True, files=[("files", (f"{n}.png", PNG, "image/png")) for n in range(11)])
+    assert many.status_code == 413
+    assert "at most 10 files" in many.text
+
+
+def test_who_has_to_wait_reads_for_how_long(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(RateLimited("Slow down a little.", retry_after=12))
+    answer = ada.say(page.text, "Hello", htmx=True)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "12")
+    assert "Slow down a little. Try again in 12 seconds." in answer.text
+    assert '<button class="button" form="composer">Try again</button>' in answer.text
 
 
 def test_an_empty_message(ada, gateway) -> None:

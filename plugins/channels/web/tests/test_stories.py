@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tollhouse_web import formats
 
-from tollhouse.plugin import Decision, Subscriptions
+from tollhouse.plugin import Decision, LimitInfo, Subscriptions
 from tollhouse.testing.world import PASSWORD
 
 
@@ -121,6 +121,23 @@ def test_a_new_chat_says_the_true_reason_before_anybody_types(ada, gateway) -> N
     nobody = ada.get("/chat/new").text
     assert "You need a plan first" in nobody
     assert "Included in Free and Pro." in nobody
+
+
+def test_what_would_help_is_said_also_where_the_windows_differ(ada, gateway) -> None:
+    gateway.world.calls_per_day = 1
+    plans = gateway.world.plans
+    plans["free"] = replace(plans["free"], limits=[LimitInfo("calls", "day", 1, "1 message a day")], current=True)
+    ada.say(ada.get("/chat/new?agent=helper").text, "The only one")
+    for limits, said in (
+        ([LimitInfo("calls", "month", 2000, "2,000 messages a month")], "With Pro you have 2,000 messages a month."),
+        ([LimitInfo("cost", "month", 5, "5 of model cost a month")], "With Pro you have messages without a limit."),
+        ([LimitInfo("calls", "day", 50, "50 messages a day")], "With Pro you have 50 messages a day."),
+        ([LimitInfo("calls", "day", 1, "1 message a day")], ""),
+    ):
+        plans["pro"] = replace(plans["pro"], limits=limits)
+        page = ada.get("/chat/new?agent=helper").text
+        assert said in page
+        assert said or "With Pro" not in page
 
 
 def test_when_it_comes_back_is_said_in_the_readers_zone(ada, gateway) -> None:

@@ -254,10 +254,20 @@ def _help(decision: Decision, agent: AgentInfo, plans: Sequence[PlanInfo]) -> st
     if decision.reason != "limit_reached" or denied is None or decision.retryable:
         return ""
     for plan in plans:
-        more = [limit for limit in plan.limits if (limit.metric, limit.window) == (denied.metric, denied.window)]
-        if not plan.current and more and has_agent(plan, agent) and more[0].amount > denied.amount:
-            return words.would_give(plan.name, more[0].text)
+        if not plan.current and has_agent(plan, agent) and (more := _more(plan, denied)):
+            return words.would_give(plan.name, more)
     return ""
+
+
+def _more(plan: PlanInfo, denied: LimitStatus) -> str:
+    """What a plan gives beyond the limit that said no; empty if it does not."""
+    same = [limit for limit in plan.limits if limit.metric == denied.metric]
+    if not same:
+        return words.unlimited(denied.metric)
+    of_window = [limit for limit in same if limit.window == denied.window]
+    if of_window and of_window[0].amount <= denied.amount:
+        return ""
+    return (of_window or same)[0].text
 
 
 def plans_with(plans: Sequence[PlanInfo], agent: AgentInfo) -> list[str]:

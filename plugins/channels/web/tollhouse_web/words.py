@@ -319,6 +319,19 @@ def included_in(plans: Sequence[str]) -> str:
     return f"Included in {listed(plans)}."
 
 
+def unlimited(metric: str) -> str:
+    """What a plan without such a limit gives."""
+    return f"{_METRICS.get(metric, metric).lower()} without a limit"
+
+
+def try_in(seconds: int) -> str:
+    return f"Try again in {seconds:,} {'second' if seconds == 1 else 'seconds'}."
+
+
+def too_many_files(most: int) -> str:
+    return f"One message holds at most {most} files. Take some away and send again."
+
+
 def would_give(plan: str, text: str) -> str:
     return f"With {plan} you have {text}."
 

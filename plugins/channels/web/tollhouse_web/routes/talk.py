@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from tollhouse.plugin import (
     AccessDenied,
@@ -28,6 +30,7 @@ from tollhouse.plugin import (
     RateLimited,
     Text,
     TollhouseError,
+    TooLarge,
     TurnRequest,
     TurnResult,
     Turns,
@@ -71,7 +74,7 @@ class Said:
 async def send(request: Request) -> Response:
     """Run one turn. What was written is never lost: a failure gives it back to the composer."""
     ctx = context_of(request)
-    async with request.form(max_files=MAX_FILES, max_fields=30) as form:
+    async with _sent(request) as form:
         said = _said(form)
         agent = await ctx.port(Catalog).agent(said.agent)
         try:
@@ -84,6 +87,25 @@ async def send(request: Request) -> Response:
                 raise
             return await _refused(request, agent, said, error)
     return await _answered(request, agent, said, result)
+
+
+@asynccontextmanager
+async def _sent(request: Request) -> AsyncIterator[FormData]:
+    """The form.
+
+    Raises:
+        TooLarge: it has too many files; the library's words for that are not for people.
+    """
+    try:
+        form = await request.form(max_files=MAX_FILES, max_fields=30)
+    except HTTPException as error:
+        if "Too many files" not in str(error.detail):
+            raise
+        raise TooLarge(words.too_many_files(MAX_FILES)) from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def _said(form: FormData) -> Said:
@@ -199,4 +221,13 @@ async def _card(ctx: PluginContext[Any], agent: AgentInfo, said: Said, error: To
         return Card(words.STILL_RUNNING, words.STILL_RUNNING_TEXT, actions=[Action(words.OPEN_CHAT, here)])
     if error.http_code == "idempotency_mismatch":
         return Card(words.SENT_BEFORE, words.SENT_BEFORE_TEXT, failed=True, actions=[Action(words.OPEN_CHAT, here)])
-    return Card(words.NOT_ANSWERED, error.detail, failed=True, again=error.may_retry or isinstance(error, Unavailable))
+    if isinstance(error, TooLarge):
+        return Card(words.TOO_LARGE, error.detail, failed=True)
+    again = error.may_retry or isinstance(error, Unavailable)
+    return Card(
+        words.NOT_ANSWERED,
+        error.detail,
+        failed=True,
+        help=words.try_in(error.retry_after) if error.retry_after else "",
+        again=again,
+    )
