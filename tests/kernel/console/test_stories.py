@@ -195,6 +195,7 @@ async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -
     why = await admin.get(f"/console/users/{customer}/explain?agent=guide&channel=api")
     assert "Told no." in why.text
     assert "limit_reached" in why.text
+    assert re.search(r'Resets <time datetime="[^"]+" data-local>', why.text)
     assert "There is a current subscription" in why.text
 
 
