@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -165,3 +166,23 @@ async def test_a_strangers_deep_link_comes_back_after_the_sign_in(site: Site) ->
         assert answer.status == 303
         page = await stranger.get(answer.location.removeprefix(f"/t/{site.slug}"))
         assert f'name="next" value="{path}"' in page.text
+
+
+async def test_what_is_answered_meanwhile_is_not_tried_twice(site: Site) -> None:
+    ada = await site.customer()
+    site.model.answer = busy
+    again = retry_of((await send(ada, "Are you there?", "first-key")).text)
+    site.model.answer = site.model.polite
+    site.model.gate = asyncio.Event()
+    part = Client(ada.app, ada.prefix, {**ada.headers, **PART})
+    calls = len(site.model.calls)
+    first = asyncio.create_task(part.fill(again))
+    while len(site.model.calls) == calls:  # noqa: ASYNC110 - until the model is asked
+        await asyncio.sleep(0.01)
+    second = await part.fill(again)
+    assert second.status == 409
+    assert "Your message is still being answered" in second.text
+    site.model.gate.set()
+    assert "Hello." in (await first).text
+    assert "Hello." in (await part.fill(again)).text, "asked for once more, the answer is the same"
+    assert len(site.model.calls) == calls + 1

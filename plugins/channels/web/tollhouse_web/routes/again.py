@@ -25,7 +25,7 @@ from tollhouse.plugin import (
     context_of,
 )
 from tollhouse_web import room, site, views, words
-from tollhouse_web.views import Card
+from tollhouse_web.views import Action, Card
 
 router = APIRouter(include_in_schema=False)
 
@@ -78,6 +78,10 @@ async def _still_not(request: Request, conversation: ConversationInfo, turn_id: 
     if isinstance(error, AccessDenied):
         denied = await room.denied(ctx, error.decision, await ctx.port(Catalog).agent(conversation.agent))
         card = replace(denied, retry=retry)
+    elif error.http_code == "turn_running":
+        card = Card(
+            words.STILL_RUNNING, words.STILL_RUNNING_TEXT, actions=[Action(words.OPEN_CHAT, f"/chat/{conversation.id}")]
+        )
     else:
         card = Card(words.NOT_ANSWERED, error.detail, failed=True, retry=retry)
     values: dict[str, Any] = {"answer": None, "card": card, "left": "", "agent_name": conversation.agent_name}
