@@ -54,6 +54,8 @@ async def test_a_new_version_is_used_by_the_next_turn(house: House) -> None:
     assert before.version == 1
     activated = await admin.post(f"/console/versions/{version}/activate", **{f"weight.{version}": "100"})
     assert activated.status == 303
+    page = (await admin.get(f"/console/versions/{version}")).text
+    assert len(re.findall(r"</time> by admin-\w+@example\.test", page)) == 2, "who wrote it, and who put it into use"
     after = await house.container.turns.run(caller, say())
     assert after.version == 2
     assert after.reply is not None

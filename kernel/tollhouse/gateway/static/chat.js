@@ -39,7 +39,7 @@
   const back = f => { const k = draft(f), text = k && store(k, undefined, 'sessionStorage'); if (text) { store(k, '', 'sessionStorage'); const t = $('textarea', f); t.value ||= text; grow(t) } }
 
   // a message on its way: shown at once, kept until the server has it; the working line; the scroll sticks to the end only at the end
-  let stick, first
+  let stick, first, again
   const clear = () => $('#trouble')?.replaceChildren()
   const atEnd = () => root.scrollHeight - innerHeight - scrollY < 96, toEnd = () => scrollTo(0, root.scrollHeight)
   const working = on => document.querySelectorAll('[data-working]').forEach(w => { w.hidden = !on; const s = $('span', w); if (s && on) { s.textContent = '0 s'; s.dataset.elapsed = new Date().toISOString() } })
@@ -54,7 +54,7 @@
     const c = e.detail.ctx, f = c.sourceElement
     if (f?.matches?.('#earlier')) first = $('#messages > .message, #messages > .denial')
     if (f?.matches?.('form[data-again]')) {
-      const card = f.closest('.denial'); card.hidden = true; clear(); working(true)
+      const card = f.closest('.denial'); card.hidden = again = true; clear(); working(true)
       c.arrived = () => { c.arrived = null; card.hidden = false; working(false) }
     }
     if (!f?.matches?.('form[data-composer]')) return
@@ -74,6 +74,7 @@
       const to = $('#earlier') || $('#messages > .message'); if (to) { if (to.id !== 'earlier') to.setAttribute('tabindex', -1); to.focus({ preventScroll: true }) }
       first = null
     } else if (stick) toEnd()
+    if (again) { again = false; mine && $('textarea', mine).focus({ preventScroll: true }) } // the button that had the focus is gone
   })
   on('htmx:finally:request', e => { e.detail.ctx.arrived?.(); first = null })
   keys(); if (mine) back(mine)

@@ -51,6 +51,7 @@
     if (el.dataset.confirm && !sure.delete(f)) { stop(); ask(el, el.dataset.confirm).then(y => { if (y) { sure.add(f); f.requestSubmit(by) } }) }
   }, true)
   on('submit', e => { const f = e.target; if (!e.defaultPrevented && f.method === 'post') { f.ariaBusy = 'true'; setTimeout(() => f.ariaBusy = null, 15000) } })
+  on('submit', e => { if (/\/(logout|sign-out)$/.test(e.target.action)) try { sessionStorage.clear() } catch { } }) // what was written stays with its writer
   addEventListener('pageshow', () => $$('form[aria-busy]').forEach(f => f.ariaBusy = null))
 
   // htmx
