@@ -71,6 +71,7 @@ class Process:
             plugin_mounts=container.host.mounts,
             readiness={"database": self._database_problem},
             lifespan=self._lifespan,
+            logo=container.logos.get,
             sign_in_path="/login" if "web" in container.host.channels else "/console/sign-in",
         )
 

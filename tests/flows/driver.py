@@ -57,9 +57,9 @@ class Body:
         return cls(urlencode(values, doseq=True).encode(), "application/x-www-form-urlencoded")
 
     @classmethod
-    def upload(cls, data: bytes, name: str = "a.txt", **fields: str) -> Body:
+    def upload(cls, data: bytes, name: str = "a.txt", field: str = "file", **fields: str) -> Body:
         parts = [f'--x\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
-        head = f'--x\r\ncontent-disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        head = f'--x\r\ncontent-disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'
         return cls("".join([*parts, head]).encode() + data + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
 
     def headers(self) -> dict[str, str]:

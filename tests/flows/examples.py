@@ -21,7 +21,8 @@ PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQV
 
 Ids = Mapping[str, str]
 """By table, and some more: ``slug`` and ``address`` of the tenant, ``agent`` and ``plan`` (short names), ``draft`` (a version),
-``model`` and ``messenger`` (connections), ``link`` (a token), ``email``, ``search`` (what is found), ``fresh`` (a new name)."""
+``failed`` (a turn), ``model`` and ``messenger`` (connections), ``link`` (a token), ``email``, ``search`` (what is found),
+``fresh`` (a new name)."""
 
 PARAMS: Mapping[str, str] = {
     "agent": "agents",
@@ -238,6 +239,7 @@ EMPTY = frozenset(
         "POST /api/v1/subscriptions/{subscription_id}/cancel",
         "POST /api/v1/subscriptions/{subscription_id}/resume",
         "POST /chat/{conversation_id}/delete",
+        "POST /chat/{conversation_id}/turns/{turn_id}/again",
         "POST /console/agents/{id}/archive",
         "POST /console/agents/{id}/publish",
         "POST /console/agents/{id}/unpublish",
@@ -251,6 +253,7 @@ EMPTY = frozenset(
         "POST /console/orders/{id}/refund",
         "POST /console/plans/{id}/archive",
         "POST /console/plans/{id}/restore",
+        "POST /console/settings/logo/remove",
         "POST /console/sign-out",
         "POST /console/tenants/{id}/resume",
         "POST /console/users/{id}/block",
@@ -269,7 +272,8 @@ EMPTY = frozenset(
 )
 """Routes that change something and take no body."""
 
-UPLOADS = frozenset({"POST /api/v1/uploads"})
+UPLOADS: Mapping[str, str] = {"POST /api/v1/uploads": "file", "POST /console/settings/logo": "logo"}
+"""The field that takes the file."""
 WEBHOOKS = frozenset({"POST /hooks/{tenant}/{connection}"})
 FRAGMENTS = frozenset({"GET /chat/{conversation_id}/turns/{turn_id}"})
 """They answer to htmx; anybody else is sent to the whole page."""
@@ -321,7 +325,7 @@ class Example:
         if self.key in FORMS:
             return Body.form(FORMS[self.key](ids))
         if self.key in UPLOADS:
-            return Body.upload(PIXEL, "pixel.png")
+            return Body.upload(PIXEL, "pixel.png", UPLOADS[self.key])
         if self.key in WEBHOOKS:
             return Body.json({"id": "1", "chat": "c", "user": "u", "text": "Hello?"})
         return Body()
@@ -362,6 +366,6 @@ def _value(path: str, name: str, ids: Ids | None) -> str:
         before = path[: path.index("{id")].rstrip("/").split("/")
         known = next((IDS_OF[part] for part in reversed(before) if part in IDS_OF), None)
     else:
-        known = PARAMS.get(name)
+        known = "failed" if path.endswith("/again") and name == "turn_id" else PARAMS.get(name)
     assert known is not None, f"no example for the parameter {{{name}}} of {path}: add it to PARAMS in tests/flows/examples.py"
     return "" if ids is None else ids[known]

@@ -42,6 +42,7 @@ from tollhouse.store.secrets import SecretBox
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
 from tollhouse.testing.fakes import FakeMessenger
+from tollhouse.turns.fingerprint import body_hash
 from tollhouse.wiring.schema import metadata
 
 MASTER_KEY = SecretStr(base64.b64encode(KEY).decode())
@@ -173,7 +174,7 @@ class Filler:
         self.ids = {table.name: new_id() for table in self.tables}
         self.ids["model"] = self.ids["connections"]
         self.ids["entries"] = self.ids["holds"]  # a turn's entry takes its hold's id
-        self.owner, self.draft, self.messenger, self.payment = new_id(), new_id(), new_id(), new_id()
+        self.owner, self.draft, self.messenger, self.payment, self.failed = (new_id() for _ in range(5))
         self.link = new_token("link", tenant_id)
         self.now = datetime.now(UTC)
         self.special = self._special(outcome)
@@ -190,6 +191,7 @@ class Filler:
             "plan": f"free-{self.face}",
         }
         found |= {"draft": str(self.draft), "messenger": str(self.messenger), "tenants": str(self.tenant_id)}
+        found["failed"] = str(self.failed)
         return found | {"email": self.email("plain"), "search": self.secret, "model_name": f"m-{self.secret}"}
 
     def email(self, name: str) -> str:
@@ -225,6 +227,26 @@ class Filler:
                 row[column.name] = f"{self.secret} {table.name}.{column.name}"
         return {**row, **given}
 
+    def _failed_turn(self, agent: str, i: Mapping[str, UUID]) -> dict[str, Any]:
+        """A turn that can be tried again: its body is what the message beside it says."""
+        request = th.TurnRequest(agent, (th.Text(f"asked {self.secret}"),), conversation=str(i["conversations"]))
+        return {
+            "id": self.failed,
+            "source_id": i["users"],
+            "external_id": f"key {self.secret}",
+            "body_hash": body_hash(request, request.parts),
+            "user_id": i["users"],
+            "agent_id": i["agents"],
+            "version_id": i["prompt_versions"],
+            "conversation_id": i["conversations"],
+            "channel": "web",
+            "state": "failed",
+            "attempt": 1,
+            "runner_id": new_id(),
+            "error": {"code": "model_busy", "status": 503, "detail": f"Busy {self.secret}"},
+            "finished_at": self.now,
+        }
+
     def _special(self, outcome: str) -> Mapping[str, Mapping[str, Any]]:
         i, later = self.ids, self.now + timedelta(days=10)
         spec = VersionSpec(
@@ -250,6 +272,16 @@ class Filler:
                     "name": f"pay {self.secret}",
                     "config": {"instructions": "Pay {reference}", "payee": self.secret},
                 },
+            ],
+            "turns": [self._failed_turn(agent["slug"], i)],
+            "messages": [
+                {
+                    "id": new_id(),
+                    "conversation_id": i["conversations"],
+                    "turn_id": self.failed,
+                    "role": "user",
+                    "parts": [{"type": "text", "text": f"asked {self.secret}"}],
+                }
             ],
             "plans": [{"id": (hidden := new_id()), "slug": f"hidden-{self.secret}", "name": self.secret, "public": False}],
             "plan_versions": [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.conftest import Cluster
 from tests.flows.driver import Answer, Client
-from tests.flows.examples import Example, Ids, examples
+from tests.flows.examples import FRAGMENTS, Example, Ids, examples
 from tests.flows.furnished import Furnished, House, digest, furnish, open_house
 from tollhouse.auth.tokens import new_token
 from tollhouse.store.ids import new_id
@@ -168,6 +168,16 @@ def _header(header: str | None) -> Mapping[str, str]:
     return {} if header is None else {"x-tenant": header}
 
 
+def _sign_in(one: Example) -> str | None:
+    """Where a browser without a session is sent that opens this page; None for what is no such page."""
+    entry = one.entry
+    if entry.method != "GET" or entry.errors != "page" or one.key in FRAGMENTS:
+        return None
+    if entry.path.startswith("/console"):
+        return None if "sign-in" in entry.path else "/console/sign-in"
+    return None if entry.public else "/login"
+
+
 def elsewhere(one: Example, other: Furnished, name: str, answer: Answer) -> Iterator[str]:
     """What is wrong with an answer at the other tenant's address."""
     if other.secret in answer.everything and other.secret not in one.path(other.ids):
@@ -178,8 +188,8 @@ def elsewhere(one: Example, other: Furnished, name: str, answer: Answer) -> Iter
     elif name == "key":
         if answer.status != 401:
             yield f"a key of another tenant: status {answer.status}"
-    elif one.entry.path.startswith("/console") and one.entry.method == "GET" and "sign-in" not in one.entry.path:
-        if answer.status != 303 or not re.search(r"/console/sign-in\?next=", answer.location):
+    elif (sign_in := _sign_in(one)) is not None:
+        if answer.status != 303 or not re.match(rf"(/t/[^/]+)?{sign_in}\?next=", answer.location):
             yield f"status {answer.status} to {answer.location!r}"
     elif not one.entry.public:
         if answer.status != 401:

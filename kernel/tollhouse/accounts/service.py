@@ -18,7 +18,7 @@ from tollhouse.auth.passwords import Passwords, check_password
 from tollhouse.auth.roles import require_over, valid_role
 from tollhouse.auth.users import User, UserService, blank_user, create_user, grant_operator, user_of
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.errors import NotFound
+from tollhouse.plugin.errors import NotFound, gather
 from tollhouse.store import audit
 from tollhouse.store.audit import Actor
 from tollhouse.store.scope import OPERATOR
@@ -80,7 +80,7 @@ class AccountService:
             InvalidInput: something given is not valid; names the field.
             EmailTaken: somebody has this e-mail; of parallel tries one succeeds.
         """
-        email, hashed = await self._checked(email, password)
+        email, hashed = await self._checked(email, password, name)
         async with self.store.transaction(tenant_id) as conn:
             return await self._add(conn, tenant_id, email, hashed, name=name, language=language)
 
@@ -116,7 +116,7 @@ class AccountService:
     async def _claim(self, token: str, purpose: Purpose, email: str, password: str, name: str) -> User:
         parsed = links.parse_link(token)
         await links.OneTimeLinks(self.store).peek(token, [purpose])  # no password is hashed for a link that is not valid
-        email, hashed = await self._checked(email, password)
+        email, hashed = await self._checked(email, password, name)
         async with self.store.transaction(parsed.tenant_id) as conn:
             if purpose == "operator" and await _operators(conn):
                 raise LinkInvalid("There is an operator already; ask them to make you one")
@@ -126,10 +126,13 @@ class AccountService:
                 conn, link.tenant_id, email, hashed, name=name, operator=purpose == "operator", actor=actor
             )
 
-    async def _checked(self, email: str, password: str) -> tuple[str, str]:
-        email = normal_email(email)
-        check_password(password, email=email)
-        return email, await self._passwords.hash(password)
+    async def _checked(self, email: str, password: str, name: str = "") -> tuple[str, str]:
+        gather(
+            lambda: normal_email(email),
+            lambda: check_password(password, email=email.strip()),
+            lambda: clean_text(name, field="name"),
+        )
+        return normal_email(email), await self._passwords.hash(password)
 
     async def _add_owner(
         self, conn: AsyncConnection, tenant_id: UUID, email: str, hashed: str, *, name: str, operator: bool, actor: Actor

@@ -18,7 +18,7 @@ from tollhouse.billing.offers import plan_infos
 from tollhouse.billing.plans import Plan, PlanCache, PlanVersion
 from tollhouse.billing.subscription_repository import current_subscription
 from tollhouse.billing.terms import Terms, check_terms
-from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound, gather
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id, parse_id
 
@@ -116,11 +116,8 @@ class PlanService:
             Conflict: ``plan_exists``.
         """
         tenant_id, plan_id = caller.tenant.id, new_id()
-        if not _SLUG.fullmatch(slug) or parse_id(slug) is not None:
-            raise InvalidInput("Small letters, digits and hyphens, at most 63, please.", field="slug")
         values = {"name": name, "description": description, "public": public, "default": default, "position": position}
-        _check_plan(values)
-        _check_default(default, terms)
+        gather(lambda: _check_slug(slug), lambda: _check_plan(values), lambda: _check_default(default, terms))
         try:
             async with self.store.transaction(tenant_id) as conn:
                 await self._check_terms(conn, tenant_id, terms, channels)
@@ -227,13 +224,36 @@ class PlanService:
         await rows.insert_version(conn, caller.tenant.id, values, agents, limits)
 
 
+def check_plan(slug: str | None, values: Mapping[str, Any], terms: Terms) -> None:
+    """What can be said about a plan without asking the database. ``slug`` None: it has one already.
+
+    Raises:
+        InvalidInput: names each field.
+    """
+    known = {*terms.agents, *(one.agent_id for one in terms.limits if one.agent_id is not None)}
+    gather(
+        *([] if slug is None else [lambda: _check_slug(slug)]),
+        lambda: _check_plan(values),
+        lambda: _check_default(bool(values.get("default")), terms),
+        lambda: check_terms(terms, known, None),
+    )
+
+
+def _check_slug(slug: str) -> None:
+    if not _SLUG.fullmatch(slug) or parse_id(slug) is not None:
+        raise InvalidInput("Small letters, digits and hyphens, at most 63, please.", field="slug")
+
+
 def _check_plan(values: Mapping[str, Any]) -> None:
+    errors = []
     if "name" in values and not 1 <= len(values["name"].strip()) <= 100:
-        raise InvalidInput("A name of 1 to 100 characters, please.", field="name")
+        errors.append(FieldError("#/name", "A name of 1 to 100 characters, please."))
     if len(values.get("description", "")) > 2000:
-        raise InvalidInput("A description of at most 2,000 characters, please.", field="description")
+        errors.append(FieldError("#/description", "A description of at most 2,000 characters, please."))
     if not -(10**9) <= values.get("position", 0) <= 10**9:
-        raise InvalidInput("The position is out of range.", field="position")
+        errors.append(FieldError("#/position", "The position is out of range."))
+    if errors:
+        raise InvalidInput(errors[0].detail, errors=errors)
 
 
 def _check_default(default: bool, terms: Terms) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from starlette.responses import Response
 
-from tollhouse.agents.rows import AgentRow
+from tollhouse.agents.rows import AgentRow, VersionRow
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.forms import Form
+from tollhouse.console.users import people
 from tollhouse.plugin.errors import Conflict, InvalidInput
 
 area = Area()
@@ -43,12 +47,14 @@ async def show(desk: Desk) -> Response:
     """An agent and its versions."""
     agent = await desk.parts.agents.get(desk.tenant.id, desk.id())
     versions = await desk.parts.agents.versions(desk.tenant.id, agent.id)
-    people = {}
-    for person in {row.created_by for row in versions} | {row.activated_by for row in versions}:
-        if person is not None:
-            user = await desk.parts.users.get(desk.tenant.id, person)
-            people[person] = user.name or user.email or "Erased user"
-    return desk.page("agent.html", section="agents", agent=agent, versions=versions, people=people)
+    return desk.page("agent.html", section="agents", agent=agent, versions=versions, people=await authors(desk, versions))
+
+
+async def authors(desk: Desk, versions: Sequence[VersionRow]) -> dict[UUID, str]:
+    """Names of those who wrote or activated versions."""
+    ids = {row.created_by for row in versions} | {row.activated_by for row in versions}
+    found = await people(desk, (one for one in ids if one is not None))
+    return {one: user.name or user.email or "Erased user" for one, user in found.items()}
 
 
 @area.get("/agents/{id}/edit", "manage")

@@ -1,4 +1,4 @@
-"""Bar charts as numbers for an SVG: zero-based, exact values in titles and in the table beside it."""
+"""Bar charts and sparklines as numbers for an SVG: with zero in them, exact values in titles and in the table beside it."""
 
 from __future__ import annotations
 
@@ -52,6 +52,18 @@ def bar_chart(title: str, note: str, values: Sequence[tuple[str, int]], unit: st
         )
     ends = [values[0][0], values[-1][0]] if len(values) > 1 else [label for label, _ in values]
     return Chart(title, note, bars, (top, top // 2, 0), ends)
+
+
+SPARK_WIDTH, SPARK_HEIGHT = 100.0, 32.0
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """Points of a line in a view box of 100 by 32; it includes zero. Empty where there is nothing to see."""
+    if len(values) < 2 or not any(values):
+        return ""
+    low, high = min(0, *values), max(0, *values)
+    step, scale = SPARK_WIDTH / (len(values) - 1), SPARK_HEIGHT / (high - low)
+    return " ".join(f"{place * step:.1f},{(high - value) * scale:.1f}" for place, value in enumerate(values))
 
 
 def _top(most: int) -> int:

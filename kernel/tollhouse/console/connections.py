@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from tollhouse.console.desk import Area, Desk
-from tollhouse.console.forms import Form
+from tollhouse.console.forms import TYPE_AGAIN, Form
 from tollhouse.console.schema_form import Field, fields_of, fill_config, read_config
 from tollhouse.host.errors import NameTaken
+from tollhouse.host.forms import parse
 from tollhouse.host.values import KINDS, Connection
 from tollhouse.plugin.channels import Receives
 from tollhouse.plugin.connectable import Connectable, Health
@@ -54,6 +57,7 @@ async def create(desk: Desk) -> Response:
     fields = _fields(desk, kind, plugin)
     values = read_config(form, fields)
     try:
+        form.weigh(lambda: parse(_config_of(desk, kind, plugin), values), partial(_placed, form))
         form.check()
         made = await desk.parts.connections.create(desk.actor, desk.tenant.id, kind, plugin, form.text("name"), values)
     except (InvalidInput, NameTaken) as error:
@@ -185,11 +189,18 @@ def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
     return form
 
 
+def _config_of(desk: Desk, kind: str, plugin: str) -> type[BaseModel]:
+    config: type[BaseModel] = desk.parts.host.of_kind(kind)[plugin].obj.Config
+    return config
+
+
 def _form(desk: Desk, form: Form, kind: str, plugin: str, found: Connection | None = None) -> Response:
     fields = _fields(desk, kind, plugin)
     for field in fields:
         if field.secret:
-            form.fill({f"values.{field.name}": ""})  # what was typed into a secret is typed again
+            if form.status != 200 and form.text(field.input):
+                form.refuse(field.input, TYPE_AGAIN)
+            form.fill({field.input: ""})
     values = {"form": form, "kind": kind, "plugin": plugin, "fields": fields, "connection": found}
     values |= {"title": _titles(desk).get((kind, plugin), plugin), "kinds": KIND_WORDS}
     return desk.page("connection_form.html", status=form.status, section="connections", **values)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from tollhouse.gateway.trouble import zone_name
 from tollhouse.plugin.payments import Money
 from tollhouse.tenants.money import EXPONENTS, SIGNS
 
@@ -118,7 +119,7 @@ def moment(value: datetime | str | None, zone: str = "UTC", mode: str = "relativ
     at = datetime.fromisoformat(value) if isinstance(value, str) else value
     local = at.astimezone(ZoneInfo(zone))
     data = Markup("data-relative") if mode == "relative" else Markup("data-local")
-    text = f"{local.day} {local:%b %Y, %H:%M} {local:%Z}"
+    text = f"{local.day} {local:%b %Y, %H:%M} {zone_name(local, zone)}"
     return Markup('<time datetime="{}" {}>{}</time>').format(at.isoformat(), data, text)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
 
 from starlette.requests import Request
 
-from tollhouse.plugin.errors import InvalidInput, TollhouseError
+from tollhouse.console.sentences import human
+from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError
 from tollhouse.store.ids import parse_id
 
 NOT_KEPT: Final = frozenset({"password"})
 """What is typed again after an error: it is never written into a page."""
+TYPE_AGAIN: Final = "Type it again: what is secret is never put back into a page"
 
 
 class Form:
@@ -136,6 +138,16 @@ class Form:
         """Say what is wrong with a field; the first word counts."""
         self.errors.setdefault(name, detail)
 
+    def weigh(self, check: Callable[[], object], place: Callable[[InvalidInput], object] | None = None) -> None:
+        """Make a check that needs nothing but what was typed, so that its errors stand beside those of fields that could not
+        be read: a service is not asked while there are any. ``place`` puts them where they belong."""
+        if not self.errors:
+            return  # the service makes the same check
+        try:
+            check()
+        except InvalidInput as error:
+            (place or self.failed)(error)
+
     def check(self) -> None:
         """
         Raises:
@@ -150,11 +162,12 @@ class Form:
         found = error.errors if isinstance(error, InvalidInput) else ()
         for one in found:
             name = field_name(one.pointer, inside)
-            self.refuse((names or {}).get(name, name), _sentence(one.detail))
+            self.refuse((names or {}).get(name, name), human(one.detail))
         if not found and not self.errors:
-            self.problems.append(_sentence(error.detail))
+            self.problems.append(human(error.detail))
         for name in NOT_KEPT:
-            self._values.pop(name, None)
+            if self._values.pop(name, [""])[0] and isinstance(error, InvalidInput | Conflict):
+                self.refuse(name, TYPE_AGAIN)
         return self
 
 
@@ -164,10 +177,6 @@ def field_name(pointer: str, inside: str = "") -> str:
     if inside and parts[0] == inside:
         parts = parts[1:]
     return ".".join(parts)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _plain(text: str) -> str:

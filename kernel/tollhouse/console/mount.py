@@ -36,10 +36,11 @@ from tollhouse.console import (
 from tollhouse.console import format as formats
 from tollhouse.console.desk import ELSEWHERE, PREFIX, PageSpec, open_desk
 from tollhouse.console.parts import ConsoleParts
-from tollhouse.gateway.exchange import caller_of
+from tollhouse.gateway.exchange import caller_of, exchange_of
 from tollhouse.gateway.pages import Pages
 from tollhouse.gateway.static import StaticFiles
-from tollhouse.plugin.errors import Conflict, Forbidden, InvalidInput, TollhouseError, Unavailable
+from tollhouse.gateway.trouble import wants_part
+from tollhouse.plugin.errors import Conflict, Forbidden, InvalidInput, TollhouseError, Unauthenticated, Unavailable
 from tollhouse.plugin.mounts import Mount
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -102,6 +103,8 @@ def console_pages(parts: ConsoleParts) -> Pages:
 def _endpoint(parts: ConsoleParts, pages: Pages, spec: PageSpec) -> Endpoint:
     async def answer(request: Request) -> Response:
         if caller_of(request).principal is None:
+            if wants_part(exchange_of(request)):
+                raise Unauthenticated()  # the sign-in page must not land inside the page that is open
             return _to_sign_in(request)
         desk = await open_desk(parts, pages, request)
         desk.require(spec.right)

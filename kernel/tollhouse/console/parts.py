@@ -25,6 +25,7 @@ from tollhouse.reports.service import ReportService
 from tollhouse.settings import Settings
 from tollhouse.store.audit import Actor
 from tollhouse.tenants.directory import TenantDirectory
+from tollhouse.tenants.logos import Logos
 from tollhouse.tenants.service import TenantService
 from tollhouse.turns.service import TurnService
 from tollhouse.usage.prices import PriceBook
@@ -82,6 +83,7 @@ class ConsoleParts:
     now: Callable[[], datetime]
     directory: TenantDirectory
     tenants: TenantService
+    logos: Logos
     users: UserService
     accounts: AccountService
     sessions: SessionService

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
 
+from tollhouse.billing.plan_service import check_plan
 from tollhouse.billing.plans import INTERVALS, Plan
 from tollhouse.billing.terms import Terms
 from tollhouse.console.desk import Area, Desk
@@ -45,8 +47,10 @@ async def create(desk: Desk) -> Response:
         return await _form(desk, form)
     terms, values = _terms(form), _values(form)
     try:
+        slug, name = form.text("slug"), values["name"]
+        form.weigh(lambda: check_plan(slug, values, terms), partial(_placed, form))
         form.check()
-        slug, name = form.text("slug"), values.pop("name")
+        del values["name"]
         plan = await desk.parts.plans.create(desk.caller, slug, name, terms, channels=_channels(desk), **values)
     except (InvalidInput, Conflict) as error:
         return await _form(desk, _placed(form, error))
@@ -84,6 +88,7 @@ async def update(desk: Desk) -> Response:
         return await _form(desk, form, plan)
     terms, values = _terms(form), _values(form)
     try:
+        form.weigh(lambda: check_plan(None, values, terms), partial(_placed, form))
         form.check()
         changed = await desk.parts.plans.update(desk.caller, plan.id, terms=terms, channels=_channels(desk), **values)
     except (InvalidInput, Conflict) as error:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
-from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.plugin.errors import Conflict, InvalidInput, TooLarge
+from tollhouse.tenants.logos import MAX_BYTES
 from tollhouse.tenants.money import EXPONENTS
-from tollhouse.tenants.service import TenantChanges
+from tollhouse.tenants.service import TenantChanges, check_changes
 from tollhouse.tenants.values import Tenant, timezones
 
 area = Area()
@@ -21,8 +25,12 @@ area = Area()
 async def show(desk: Desk) -> Response:
     """The form; read-only for who may not change it."""
     tenant = await desk.parts.tenants.get(desk.tenant.id)
+    return _page(desk, _shown(tenant), tenant)
+
+
+def _shown(tenant: Tenant) -> Form:
     brand = tenant.settings.brand
-    form = Form.of(
+    return Form.of(
         name=tenant.name,
         timezone=tenant.next_timezone or tenant.timezone,
         currency=tenant.currency,
@@ -33,7 +41,6 @@ async def show(desk: Desk) -> Response:
         accent=brand.accent,
         radius=brand.radius,
     )
-    return _page(desk, form, tenant)
 
 
 @area.post("/settings")
@@ -43,12 +50,49 @@ async def save(desk: Desk) -> Response:
     form = await desk.form()
     try:
         changes = _changes(form, tenant)
+        form.weigh(lambda: check_changes(changes), partial(_placed, form))
         form.check()
         await desk.parts.tenants.update(tenant.id, changes, actor=desk.actor)
     except (InvalidInput, Conflict) as error:
         return _page(desk, _placed(form, error), tenant)
     desk.parts.directory.forget()
     return desk.done("/settings")
+
+
+@area.post("/settings/logo")
+async def save_logo(desk: Desk) -> Response:
+    """Take a new logo; the one before is forgotten."""
+    tenant = await desk.parts.tenants.get(desk.tenant.id)
+    form = Form()
+    try:
+        logo_id = await desk.parts.logos.put(tenant.id, await _picture(desk))
+    except (InvalidInput, TooLarge) as error:
+        form.status = error.http_status
+        form.refuse("logo", error.detail)
+        return _page(desk, _shown(tenant), tenant, form)
+    await _change_logo(desk, tenant, logo_id)
+    return desk.done("/settings")
+
+
+@area.post("/settings/logo/remove")
+async def remove_logo(desk: Desk) -> Response:
+    """The name alone again."""
+    await _change_logo(desk, await desk.parts.tenants.get(desk.tenant.id), None)
+    return desk.done("/settings", "deleted")
+
+
+async def _picture(desk: Desk) -> bytes:
+    async with desk.request.form(max_files=1, max_fields=5) as form:
+        sent = form.get("logo")
+        return await sent.read(MAX_BYTES + 1) if isinstance(sent, UploadFile) else b""
+
+
+async def _change_logo(desk: Desk, tenant: Tenant, logo_id: UUID | None) -> None:
+    before = tenant.settings.brand
+    brand = before.model_copy(update={"logo_file_id": logo_id})
+    await desk.parts.tenants.update(tenant.id, TenantChanges(brand=brand), actor=desk.actor)
+    await desk.parts.logos.delete(tenant.id, before.logo_file_id)
+    desk.parts.directory.forget()
 
 
 def _changes(form: Form, tenant: Tenant) -> TenantChanges:
@@ -75,6 +119,7 @@ def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
     return form
 
 
-def _page(desk: Desk, form: Form, tenant: Tenant) -> Response:
-    values = {"form": form, "settings": tenant, "currencies": sorted(EXPONENTS), "zones": sorted(timezones())}
-    return desk.page("settings.html", status=form.status, section="settings", **values)
+def _page(desk: Desk, form: Form, tenant: Tenant, logo: Form | None = None) -> Response:
+    logo = logo or Form()
+    values = {"form": form, "logo": logo, "settings": tenant, "currencies": sorted(EXPONENTS), "zones": sorted(timezones())}
+    return desk.page("settings.html", status=max(form.status, logo.status), section="settings", **values)

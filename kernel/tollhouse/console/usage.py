@@ -86,4 +86,4 @@ def _totals(rows: Sequence[UsageRow]) -> dict[str, int]:
     totals: dict[str, int] = {}
     for row in rows:
         totals[row.currency] = totals.get(row.currency, 0) + row.cost
-    return totals
+    return {currency: nano for currency, nano in totals.items() if nano}

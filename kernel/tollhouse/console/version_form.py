@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import ValidationError
+
+from tollhouse.agents.spec import VersionSpec
 from tollhouse.console.forms import Form
 from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
 
@@ -57,6 +60,20 @@ def spec_of(form: Form) -> dict[str, Any]:
         if value is not None:
             spec[name] = value
     return spec
+
+
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """What can be said about a version without asking the database.
+
+    Raises:
+        InvalidInput: names each field.
+    """
+    try:
+        VersionSpec.model_validate(spec)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = [FieldError("#/" + "/".join(("spec", *map(str, fault["loc"]))), fault["msg"]) for fault in faults]
+        raise InvalidInput("That prompt version is not valid.", errors=errors) from None
 
 
 def place_errors(form: Form, error: InvalidInput | Conflict) -> Form:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,10 +16,11 @@ from tollhouse.agents.parameters import PARAMETERS
 from tollhouse.agents.rows import AgentRow, FieldChange, VersionRow
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.agents.template import VARIABLES
+from tollhouse.console.agents import authors
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import titled
 from tollhouse.console.forms import Form
-from tollhouse.console.version_form import form_of, place_errors, spec_of
+from tollhouse.console.version_form import check_spec, form_of, place_errors, spec_of
 from tollhouse.host.values import Connection
 from tollhouse.plugin.content import MODALITIES
 from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError
@@ -55,6 +57,7 @@ async def create(desk: Desk) -> Response:
     form = await desk.form()
     spec = spec_of(form)
     try:
+        form.weigh(lambda: check_spec(spec), partial(place_errors, form))
         form.check()
         note = form.text("note")
         version = await desk.parts.agents.create_draft(desk.tenant.id, desk.actor, agent.id, spec=spec, note=note)
@@ -80,6 +83,7 @@ async def update(desk: Desk) -> Response:
     form = await desk.form()
     spec = spec_of(form)
     try:
+        form.weigh(lambda: check_spec(spec), partial(place_errors, form))
         form.check()
         values: dict[str, Any] = {"spec": spec, "note": form.text("note"), "expected": _moment(form.get("expected"))}
         version = await desk.parts.agents.update_draft(desk.tenant.id, desk.actor, version.id, **values)
@@ -95,7 +99,9 @@ async def show(desk: Desk) -> Response:
     agent = await desk.parts.agents.get(desk.tenant.id, version.agent_id)
     others = [one for one in await desk.parts.agents.versions(desk.tenant.id, agent.id) if one.id != version.id]
     names = {str(one.id): one.name for one in await model_connections(desk)}
-    return desk.page("version.html", section="agents", version=version, agent=agent, others=others, connections=names)
+    who = await authors(desk, [version])
+    values: dict[str, Any] = {"version": version, "agent": agent, "others": others, "connections": names, "people": who}
+    return desk.page("version.html", section="agents", **values)
 
 
 @area.get("/versions/{id}/diff")

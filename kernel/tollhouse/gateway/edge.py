@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Sequence
 from typing import Final, Literal
-from urllib.parse import quote
 from uuid import UUID
 
 from starlette.requests import ClientDisconnect
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tollhouse.gateway import access_log, bodies
 from tollhouse.gateway.addresses import RealAddress
 from tollhouse.gateway.answer import Answer
+from tollhouse.gateway.brand import addresses
 from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.cors import Cors
 from tollhouse.gateway.credentials import Credentials
@@ -35,12 +35,21 @@ from tollhouse.gateway.exchange import CALLER, KEY, Exchange
 from tollhouse.gateway.metrics import Metrics
 from tollhouse.gateway.pages import Pages
 from tollhouse.gateway.parts import GatewayParts
-from tollhouse.gateway.problems import bare, name_parameters, private_text, problem_of, render_document, render_openai
+from tollhouse.gateway.problems import (
+    Problem,
+    bare,
+    name_parameters,
+    private_text,
+    problem_of,
+    render_document,
+    render_openai,
+)
 from tollhouse.gateway.rate_limits import RateLimits
 from tollhouse.gateway.request_ids import request_id
 from tollhouse.gateway.route_table import UNSAFE, Entry, Found, RouteTable
 from tollhouse.gateway.security_headers import security_headers
 from tollhouse.gateway.tenancy import Tenancy
+from tollhouse.gateway.trouble import moment_text, open_page, opens_page, sign_in_address, trouble_of, wants_part
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
@@ -51,6 +60,7 @@ MAX_HEADERS: Final = 16 * 1024
 # Two of one of these, and two readers could believe different ones.
 ONCE: Final = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"content-encoding", b"x-tenant"})
 LEFT_UNREAD: Final = 64 * 1024
+PAGE: Final = b"text/html; charset=utf-8"
 
 
 class Edge:
@@ -153,6 +163,9 @@ class Edge:
             if entry.errors == "page":
                 scope["tollhouse.cookies"] = self._cookies.bound(info.slug)
                 scope["tollhouse.static"] = self._pages.static.url
+                scope["tollhouse.large_body"] = self._large_body_limit
+                brand, root = exchange.tenant.settings.brand, scope.get("root_path", "")
+                scope["tollhouse.brand"] = addresses(brand, root, self._pages.static.url("icon.svg"))
 
     async def _principal(self, exchange: Exchange, entry: Entry, tenant_id: UUID, slug: str) -> Principal | None:
         try:
@@ -200,23 +213,39 @@ class Edge:
             problem = bare()
         elif (private := private_text(error)) is not None:
             log.warning("request %s: %s: %s", exchange.request_id, problem.code, private)
+        if problem.status == 401 and opens_page(exchange, scope["method"]):
+            await answer.complete(303, PAGE, b"", [(b"location", self._sign_in(scope).encode())])
+            return
         if exchange.errors == "openai":
             kind, body = render_openai(problem, exchange.request_id)
         elif exchange.errors == "page":
-            values = {"errors": (), "resets_at": None, "upgrade_url": None, "retryable": False} | dict(problem.members)
-            values |= {"title": problem.title, "detail": problem.detail, "status": problem.status, "code": problem.code}
-            kind, body = b"text/html; charset=utf-8", self._page(scope, values)
+            kind, body = PAGE, (self._part if wants_part(exchange) else self._page)(scope, problem).encode()
         else:
             kind, body = render_document(problem, exchange.request_id)
         if _is_left_unread(exchange.headers):
             problem.headers.append((b"connection", b"close"))
         await answer.complete(problem.status, kind, body, problem.headers)
 
-    def _page(self, scope: Scope, values: dict[str, object]) -> bytes:
-        sign_in = self._parts.sign_in_path
-        if scope["method"] == "GET":  # back to where they wanted to go
-            sign_in += "?next=" + quote(scope["path"][len(scope.get("root_path", "")) :], safe="/")
-        return self._pages.html(scope, "problem.html", sign_in_path=sign_in, **values).encode()
+    def _page(self, scope: Scope, problem: Problem) -> str:
+        values = {"errors": (), "resets_at": None, "upgrade_url": None, "retryable": False} | dict(problem.members)
+        values |= {"title": problem.title, "detail": problem.detail, "status": problem.status, "code": problem.code}
+        root, caller = scope.get("root_path", ""), scope.get(CALLER)
+        values["resets_text"] = moment_text(values["resets_at"], caller.tenant.timezone if caller else "UTC")
+        values["sign_in"] = self._sign_in(scope) if scope["method"] == "GET" else root + self._parts.sign_in_path
+        return self._pages.html(scope, "problem.html", **values)
+
+    def _part(self, scope: Scope, problem: Problem) -> str:
+        """The error for a page that stays open: a card in the place that it has for trouble."""
+        root, sign_in = scope.get("root_path", ""), self._parts.sign_in_path
+        here = open_page(scope[KEY], root)
+        trouble = trouble_of(problem, root + here, sign_in_address(sign_in, root, here))
+        return self._pages.html(scope, "trouble.html", trouble=trouble)
+
+    def _sign_in(self, scope: Scope) -> str:
+        """Where to sign in, and from there to where they wanted to go."""
+        root, query = scope.get("root_path", ""), scope["query_string"].decode("latin-1")
+        wanted = scope["path"][len(root) :] + (f"?{query}" if query else "")
+        return sign_in_address(self._parts.sign_in_path, root, wanted)
 
 
 SIGN_OUT: Final = ("/logout", "/sign-out")

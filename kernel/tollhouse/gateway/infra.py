@@ -13,14 +13,14 @@ from starlette.routing import BaseRoute, Route
 
 from tollhouse.gateway import metrics as metrics_module
 from tollhouse.gateway.addresses import is_loopback
+from tollhouse.gateway.brand import BrandFiles
 from tollhouse.gateway.exchange import exchange_of
 from tollhouse.gateway.metrics import Metrics
 from tollhouse.gateway.openapi import answer, described
 from tollhouse.gateway.parts import GatewayParts
-from tollhouse.gateway.static import StaticFiles, cached, made
+from tollhouse.gateway.static import StaticFiles
 from tollhouse.plugin.errors import Forbidden, Unauthenticated
 from tollhouse.plugin.mounts import Mount
-from tollhouse.tenants.values import Brand
 
 log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 3.0
@@ -36,7 +36,7 @@ class Infra:
         self._static = static
 
     def mounts(self) -> tuple[Mount, Mount]:
-        """The routes of no tenant, and the one that is a tenant's."""
+        """The routes of no tenant, and those that are a tenant's."""
         public = frozenset({"GET /healthz", "GET /readyz", "GET /static/{name}", "GET /favicon.ico", "GET /robots.txt"})
         # Public for the edge: each decides for itself who may read it.
         public |= {"GET /metrics", "GET /openapi.json"}
@@ -49,8 +49,12 @@ class Infra:
             Route("/favicon.ico", self._favicon, methods=["GET"]),
             Route("/robots.txt", self._robots, methods=["GET"]),
         ]
-        brand = APIRouter(routes=[Route("/brand.css", self._brand, methods=["GET"])])
-        return Mount("", APIRouter(routes=routes), public), Mount("", brand, frozenset({"GET /brand.css"}))
+        brand, files = frozenset({"GET /brand.css", "GET /brand/logo"}), BrandFiles(self._parts.logo)
+        branded: list[BaseRoute] = [
+            Route("/brand.css", files.css, methods=["GET"]),
+            Route("/brand/logo", files.logo, methods=["GET"]),
+        ]
+        return Mount("", APIRouter(routes=routes), public), Mount("", APIRouter(routes=branded), brand)
 
     @described("Whether the process lives", answer({"status": "ok"}))
     async def _healthz(self, request: Request) -> Response:
@@ -106,26 +110,3 @@ class Infra:
 
     async def _robots(self, request: Request) -> Response:
         return PlainTextResponse(ROBOTS, headers={"cache-control": "public, max-age=3600"})
-
-    async def _brand(self, request: Request) -> Response:
-        tenant = exchange_of(request).tenant
-        assert tenant is not None
-        return cached(request, made(brand_css(tenant.settings.brand), "text/css; charset=utf-8"), "private, max-age=60")
-
-
-def brand_css(brand: Brand) -> str:
-    """The tenant's brand as custom properties; every value was checked by ``Brand``."""
-    lines = []
-    if brand.accent is not None:
-        lines += [f"--accent: {brand.accent}", f"--accent-text: {readable_on(brand.accent)}"]
-    if brand.radius is not None:
-        lines.append(f"--radius: {brand.radius}px")
-    return ":root { " + "; ".join(lines) + " }\n" if lines else ":root {}\n"
-
-
-def readable_on(colour: str) -> str:
-    """Black or white, whichever has more contrast (WCAG 2) on ``#rrggbb``: one of them always has 4.5:1."""
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "#fff" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000"

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from tollhouse.gateway.brand import addresses
 from tollhouse.gateway.exchange import CALLER, exchange_of
 from tollhouse.gateway.static import StaticFiles
 
@@ -20,6 +21,7 @@ class Pages:
     """A Jinja environment over the given folders and the gateway's own, whose ``base.html`` every page extends.
 
     Templates know: ``url(path)`` (keeps the tenant's prefix), ``static(name)``, ``icon`` names by ``static('icons.svg')``,
+    ``brand`` (``css``, ``logo``, ``icon``: addresses),
     ``tenant``, ``principal``, ``request_id`` and ``cookies_work``.
     """
 
@@ -43,8 +45,10 @@ class Pages:
         def url(path: str) -> str:
             return f"{root}{path}"
 
+        tenant = scope["tollhouse.exchange"].tenant
         known = {
             "url": url,
+            "brand": addresses(tenant.settings.brand, root, self.static.url("icon.svg")) if tenant else None,
             "tenant": caller.tenant if caller else None,
             "principal": caller.principal if caller else None,
             "request_id": scope["tollhouse.exchange"].request_id,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -13,6 +14,7 @@ from tollhouse.host.caller import Caller
 from tollhouse.host.host import Registered
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.context import PluginContext
+from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.mounts import Mount
 from tollhouse.settings import Settings
 from tollhouse.store.rates import Rates
@@ -37,13 +39,18 @@ RouteContexts = Callable[[str, Caller], PluginContext[Any]]
 ReadinessCheck = Callable[[], Any]
 
 
+async def _no_logo(tenant_id: UUID, logo_id: UUID) -> tuple[str, bytes]:
+    raise NotFound()
+
+
 @dataclass(frozen=True)
 class GatewayParts:
     """Everything the gateway needs.
 
     ``mounts``: the kernel's own routes. ``plugin_mounts``: what plugins registered. ``contexts``: makes the plugin context of
     a request (``Contexts.for_route``). ``readiness``: named checks, each an async callable that gives None, or a sentence that
-    says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first.
+    says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first. ``logo``: media type and bytes
+    of a tenant's logo.
     """
 
     settings: Settings
@@ -57,4 +64,5 @@ class GatewayParts:
     readiness: Mapping[str, ReadinessCheck] = field(default_factory=dict)
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     sign_in_path: str = "/login"
+    logo: Callable[[UUID, UUID], Awaitable[tuple[str, bytes]]] = _no_logo
     version: str = "0.1.0"

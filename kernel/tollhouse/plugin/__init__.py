@@ -99,6 +99,7 @@ from tollhouse.plugin.payments import (
     PaymentCapabilities,
     PaymentProvider,
     PaymentState,
+    short_reference,
 )
 from tollhouse.plugin.pointers import pointer_of, steps_of
 from tollhouse.plugin.ports import (
@@ -251,5 +252,6 @@ __all__ = [
     "part_from_json",
     "part_to_json",
     "pointer_of",
+    "short_reference",
     "steps_of",
 ]

@@ -27,7 +27,7 @@ renders it as an RFC 9457 problem or a page. Anything else that is raised is a b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -95,6 +95,24 @@ class InvalidInput(TollhouseError):
         if field is not None:
             errors = (*errors, FieldError("#/" + field.replace(".", "/"), self.detail))
         self.errors = tuple(errors)
+
+
+def gather(*checks: Callable[[], object]) -> None:
+    """Make every check, so that whoever filled in a form reads all that is wrong with it at once.
+
+    Raises:
+        InvalidInput: what the checks found, together.
+    """
+    found = []
+    for check in checks:
+        try:
+            check()
+        except InvalidInput as error:
+            found.append(error)
+    if len(found) == 1:
+        raise found[0]
+    if found:
+        raise InvalidInput("Several fields are not valid", errors=[one for error in found for one in error.errors])
 
 
 class Unauthenticated(TollhouseError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+from uuid import UUID
 
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from tollhouse.plugin.context import PluginContext
+
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,19 @@ class CheckoutOrder:
     interval: str
     return_url: str
     customer_email: str | None = None
+
+
+def short_reference(order_id: str) -> str:
+    """An order's name for people, as ``7K3M-9QXF``: the random end of its id, in letters and digits that nobody mixes up.
+
+    Not a key: it tells the orders of one tenant apart in practice, for whoever reads a bank statement.
+    """
+    try:
+        bits = UUID(order_id).int & (1 << 40) - 1
+    except ValueError:
+        return order_id
+    text = "".join(_DIGITS[bits >> shift & 31] for shift in range(35, -1, -5))
+    return f"{text[:4]}-{text[4:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,8 @@ class PolicyEngine:
         decision = self.verdict(case, result)
         for applied in applied_limits(case, case.facts.standings):
             blocked = result.blocking is not None and applied.limit == result.blocking.limit
-            used = f"{applied.standing.used} used and {applied.standing.held} held of {applied.limit.amount}"
+            held = f", {applied.standing.held} being answered" if applied.standing.held else ""
+            used = f"{applied.standing.used} of {applied.limit.amount} used{held}"
             name = f"limit {applied.limit.metric}/{applied.limit.window}"
             steps.append(Step(name, not blocked, decision.reason if blocked else "ok", used))
         return decision, steps

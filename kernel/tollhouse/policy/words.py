@@ -35,4 +35,6 @@ def limit_sentence(applied: Applied, zone: str) -> str:
 
 def _moment(end: datetime, zone: str) -> dict[str, str]:
     local = end.astimezone(ZoneInfo(zone))
-    return {"time": f"{local:%H:%M}", "date": f"{local.day} {local:%B}"}
+    # The reader may be elsewhere: the zone is named, by its letters or, where it has none of its own, by its name.
+    short = f"{local:%Z}"
+    return {"time": f"{local:%H:%M} {short if short.isalpha() else zone}", "date": f"{local.day} {local:%B}"}

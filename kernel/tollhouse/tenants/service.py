@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound
+from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound, gather
 from tollhouse.plugin.ports import Page
 from tollhouse.store import audit
 from tollhouse.store.audit import Actor
@@ -69,6 +69,13 @@ class TenantService:
             InvalidInput: something given is not valid.
             SlugTaken, HostTaken: another tenant has it.
         """
+        gather(
+            lambda: values.valid_slug(slug),
+            lambda: values.valid_name(name),
+            lambda: valid_currency(currency),
+            lambda: values.valid_timezone(timezone),
+            lambda: values.valid_language(language),
+        )
         tenant_id = new_id()
         row_values = {
             "slug": values.valid_slug(slug),
@@ -188,7 +195,31 @@ def tenant_of(row: repository.Row, moment: datetime) -> Tenant:
     return tenant if zone == tenant.timezone else replace(tenant, timezone=zone, next_timezone=None, next_timezone_from=None)
 
 
+def check_changes(changes: TenantChanges) -> None:
+    """What can be said about changes without asking the database.
+
+    Raises:
+        InvalidInput: names each field.
+    """
+    checks: list[Callable[[], object]] = []
+
+    def wanted(value: Any, check: Callable[[Any], object]) -> None:
+        if value is not None and not isinstance(value, Unset):
+            checks.append(lambda: check(value))
+
+    wanted(changes.name, values.valid_name)
+    wanted(changes.currency, valid_currency)
+    wanted(changes.language, values.valid_language)
+    wanted(changes.hosts, values.valid_hosts)
+    wanted(changes.timezone, values.valid_timezone)
+    wanted(changes.daily_cost_cap, values.valid_cost_cap)
+    wanted(changes.brand, valid_brand)
+    gather(*checks)
+
+
 def _plain_values(changes: TenantChanges) -> dict[str, Any]:
+    """The columns to write."""
+    check_changes(changes)
     checked: dict[str, Any] = {}
     if changes.name is not None:
         checked["name"] = values.valid_name(changes.name)

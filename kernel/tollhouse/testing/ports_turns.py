@@ -92,6 +92,7 @@ class FakeTurns(BoundFake):
             reply=Reply((Text(text),)),
             usage=TokenUsage(heard, len(text)),
             model="fake-1",
+            external_id=request.external_id,
         )
 
     def _keep(self, me: str, request: TurnRequest, agent: AgentInfo, result: TurnResult) -> str:

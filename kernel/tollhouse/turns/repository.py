@@ -13,7 +13,7 @@ _ALIVE = "EXISTS (SELECT 1 FROM runners r WHERE r.id = t.runner_id AND r.lease_u
 
 _COLUMNS = """
     t.id, t.state, t.attempt, t.body_hash, t.channel, t.created_at, t.conversation_id, t.reply, t.usage, t.error, t.model,
-    t.agent_id, t.version_id, a.slug AS agent_slug, v.number AS version_number"""
+    t.agent_id, t.version_id, t.external_id, a.slug AS agent_slug, v.number AS version_number"""
 _JOINS = """
     FROM turns t
     JOIN agents a ON a.tenant_id = t.tenant_id AND a.id = t.agent_id

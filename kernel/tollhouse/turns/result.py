@@ -57,4 +57,5 @@ def result_of(row: Mapping[str, Any], *, replayed: bool = False) -> TurnResult:
         error=json.loads(row["error"]) if row["error"] else None,
         replayed=replayed,
         warnings=tuple(reply.get("warnings", ())) if reply else (),
+        external_id=row["external_id"],
     )

@@ -133,7 +133,7 @@ class TurnService:
             raise
         await self._settlement.settle(ended)
         if ended.error is not None:
-            raise ended.error
+            raise _told(ended.error, admitted)
         return _result(admitted, "done", reply=ended.reply, usage=ended.charge.usage, model=ended.charge.model)
 
     async def _end(self, admitted: Admitted) -> Ended:
@@ -228,4 +228,12 @@ def _result(admitted: Admitted, state: Any, *, reply: Any, usage: TokenUsage, mo
         usage=usage,
         model=model,
         warnings=admitted.warnings,
+        external_id=admitted.ask.request.external_id,
     )
+
+
+def _told(error: TollhouseError, admitted: Admitted) -> TollhouseError:
+    """The error with the turn that it belongs to: it is kept, and can be tried again."""
+    talk = str(admitted.conversation_id) if admitted.conversation_id else None
+    error.extra = {**error.extra, "turn_id": str(admitted.hold.turn_id), "conversation_id": talk}
+    return error

@@ -59,6 +59,7 @@ from tollhouse.store.rates import Rates
 from tollhouse.store.secrets import SecretBox
 from tollhouse.store.store import Store
 from tollhouse.tenants.directory import TenantDirectory
+from tollhouse.tenants.logos import Logos
 from tollhouse.tenants.service import TenantService
 from tollhouse.turns.admit import Admission
 from tollhouse.turns.catalog import AgentCatalog
@@ -88,6 +89,7 @@ class Container:
     blobs: BlobStore
     directory: TenantDirectory
     tenants: TenantService
+    logos: Logos
     authenticator: Authenticator
     passwords: Passwords
     sessions: SessionService
@@ -178,6 +180,7 @@ def build(
         blobs=blobs,
         directory=TenantDirectory(store),
         tenants=TenantService(store),
+        logos=Logos(blobs, sniff),
         authenticator=authenticator,
         passwords=passwords,
         sessions=SessionService(store, settings, passwords, throttle, authenticator),

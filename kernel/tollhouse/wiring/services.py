@@ -54,6 +54,7 @@ def console_parts(c: Container) -> ConsoleParts:
         now=c.contexts.clock.now,
         directory=c.directory,
         tenants=c.tenants,
+        logos=c.logos,
         users=c.users,
         accounts=c.accounts,
         sessions=c.sessions,

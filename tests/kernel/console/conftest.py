@@ -86,12 +86,27 @@ class Browser:
     async def post(self, path: str, **form: Any) -> Answer:
         return await self.send("POST", path, form)
 
-    async def send(self, method: str, path: str, form: Mapping[str, Any] | None = None, *, site: str = "same-origin") -> Answer:
+    async def upload(self, path: str, name: str, data: bytes) -> Answer:
+        """Send a form with one file."""
+        head = f'--x\r\ncontent-disposition: form-data; name="{name}"; filename="a"\r\n\r\n'
+        return await self.send("POST", path, raw=head.encode() + data + b"\r\n--x--\r\n")
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        form: Mapping[str, Any] | None = None,
+        *,
+        site: str = "same-origin",
+        raw: bytes | None = None,
+    ) -> Answer:
         path, _, query = f"/t/{self.slug}{path}".partition("?")
         body = urlencode(form or {}, doseq=True).encode() if method == "POST" else b""
+        kind = "application/x-www-form-urlencoded" if raw is None else "multipart/form-data; boundary=x"
+        body = body if raw is None else raw
         pairs = [("host", HOST), ("sec-fetch-site", site), ("accept", "text/html")]
         if method == "POST":
-            pairs += [("content-type", "application/x-www-form-urlencoded"), ("content-length", str(len(body)))]
+            pairs += [("content-type", kind), ("content-length", str(len(body)))]
         if self.token is not None:
             pairs.append(("cookie", f"__Host-th-{self.slug}={self.token}"))
         scope = {

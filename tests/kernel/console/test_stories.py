@@ -54,6 +54,8 @@ async def test_a_new_version_is_used_by_the_next_turn(house: House) -> None:
     assert before.version == 1
     activated = await admin.post(f"/console/versions/{version}/activate", **{f"weight.{version}": "100"})
     assert activated.status == 303
+    page = (await admin.get(f"/console/versions/{version}")).text
+    assert len(re.findall(r"</time> by admin-\w+@example\.test", page)) == 2, "who wrote it, and who put it into use"
     after = await house.container.turns.run(caller, say())
     assert after.version == 2
     assert after.reply is not None
@@ -195,6 +197,7 @@ async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -
     why = await admin.get(f"/console/users/{customer}/explain?agent=guide&channel=api")
     assert "Told no." in why.text
     assert "limit_reached" in why.text
+    assert re.search(r'Resets <time datetime="[^"]+" data-local>', why.text)
     assert "There is a current subscription" in why.text
 
 
@@ -291,6 +294,7 @@ async def test_usage_and_overview_show_what_was_used(house: House) -> None:
     overview = await analyst.get("/console")
     assert "Messages today" in overview.text
     assert ">3<" in overview.text
+    assert '<svg class="spark"' in overview.text
     for group in ("day", "agent", "version", "plan", "channel", "user", "model"):
         page = await analyst.get(f"/console/usage?by={group}")
         assert page.status == 200, group

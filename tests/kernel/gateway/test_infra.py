@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route
 
-from tollhouse.gateway.infra import brand_css, readable_on
+from tollhouse.gateway.brand import brand_css, readable_on
 from tollhouse.host.host import Registered
 from tollhouse.plugin import ConfigError, Mount
 from tollhouse.tenants.values import Brand

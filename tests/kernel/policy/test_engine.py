@@ -125,7 +125,7 @@ async def test_an_explanation_names_the_rules_up_to_the_one_that_decided(world: 
     decision, steps = await policy.explain(request)
     assert decision == await policy.check(request)
     assert [(step.rule, step.reason) for step in steps if not step.passed] == [("limit calls/day", "limit_reached")]
-    assert next(step.detail for step in steps if not step.passed) == "2 used and 0 held of 2"
+    assert next(step.detail for step in steps if not step.passed) == "2 of 2 used"
 
     async with world.store.transaction(shop.tenant_id) as conn:
         await conn.execute(update(users).where(users.c.id == caller.user.user_id).values(status="blocked"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tollhouse.billing.plans import PlanLimit
 from tollhouse.plugin.access import METRICS, LimitStatus
 from tollhouse.policy.limits import CAP_ID, Applied, Needs, fit, status_of
+from tollhouse.policy.words import limit_sentence
 from tollhouse.usage.counters import Standing, counter_key
 
 MILLION = 1_000_000
@@ -143,6 +144,15 @@ def test_a_soft_limit_is_shown_with_its_numbers_and_never_below_zero() -> None:
     key = counter_key(UUID(int=3), "calls", "lifetime", START, END)
     over = Applied(PlanLimit(UUID(int=9), "calls", 3, "lifetime", None, "web", False), key, Standing(5, 1))
     assert status_of(over, {}) == LimitStatus("calls", "lifetime", 3, 5, 1, 0, None, {"channel": "web"}, False)
+
+
+def test_a_time_in_a_denial_names_its_zone() -> None:
+    used_up = Applied(
+        PlanLimit(UUID(int=9), "calls", 3, "day"), counter_key(UUID(int=3), "calls", "day", START, END), Standing(3)
+    )
+    told = "You have used all of your 3 messages a day. The allowance comes back at"
+    assert limit_sentence(used_up, "Europe/Berlin") == f"{told} 01:00 CET on 11 March."
+    assert limit_sentence(used_up, "America/Sao_Paulo") == f"{told} 21:00 America/Sao_Paulo on 10 March."
 
 
 def test_the_tenants_cap_is_told_from_a_plans_limit() -> None:

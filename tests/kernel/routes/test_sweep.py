@@ -18,6 +18,7 @@ PUBLIC = {
     ("GET", "/favicon.ico"),
     ("GET", "/robots.txt"),
     ("GET", "/brand.css"),
+    ("GET", "/brand/logo"),
 }
 JSON = {"content-type": "application/json"}
 SOME_ID = "0199a000-0000-7000-8000-00000000beef"

@@ -4,7 +4,7 @@
   const on = (name, fn, capture) => document.addEventListener(name, fn, capture)
   const make = (tag, props, ...kids) => { const e = Object.assign(document.createElement(tag), props); e.append(...kids); return e }
   const store = (k, v) => { try { return v === undefined ? localStorage.getItem(k) : v ? localStorage.setItem(k, v) : localStorage.removeItem(k) } catch { } }
-  const lang = root.lang || undefined
+  const lang = root.lang === 'en' ? 'en-GB' : root.lang || undefined // "4 Jan 2026": plain English has the American order, which others misread
   root.classList.add('js')
 
   // theme: light, dark or (nothing stored) the system's
@@ -19,7 +19,7 @@
     if ('relative' in t.dataset) {
       const s = (d - Date.now()) / 1e3, [unit, n] = steps.find(([, n]) => Math.abs(s) >= n) || ['second', 1e9]
       t.textContent = new Intl.RelativeTimeFormat(lang, { numeric: 'auto' }).format(Math.trunc(s / n), unit); t.title = full
-    } else if ('local' in t.dataset) { t.title ||= t.textContent; t.textContent = full }
+    } else if ('local' in t.dataset) { t.title ||= t.textContent.trim(); t.textContent = full }
   })
   const tick = () => $$('[data-elapsed]').forEach(e => { const s = Math.max(0, (Date.now() - new Date(e.dataset.elapsed)) / 1e3 | 0); e.textContent = (s < 60 ? '' : (s / 60 | 0) + ' min ') + s % 60 + ' s' })
   setInterval(tick, 1000); setInterval(times, 3e4)
@@ -51,6 +51,7 @@
     if (el.dataset.confirm && !sure.delete(f)) { stop(); ask(el, el.dataset.confirm).then(y => { if (y) { sure.add(f); f.requestSubmit(by) } }) }
   }, true)
   on('submit', e => { const f = e.target; if (!e.defaultPrevented && f.method === 'post') { f.ariaBusy = 'true'; setTimeout(() => f.ariaBusy = null, 15000) } })
+  on('submit', e => { if (/\/(logout|sign-out)$/.test(e.target.action)) try { sessionStorage.clear() } catch { } }) // what was written stays with its writer
   addEventListener('pageshow', () => $$('form[aria-busy]').forEach(f => f.ariaBusy = null))
 
   // htmx

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tollhouse.plugin.access import LimitStatus, Metric, Window
 from tollhouse.plugin.content import Modality
-from tollhouse.plugin.payments import Money, NextAction
+from tollhouse.plugin.payments import Money, NextAction, short_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,11 @@ class OrderInfo:
     provider: str
     created_at: datetime
     instructions: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """A short name for people; see :func:`~tollhouse.plugin.short_reference`."""
+        return short_reference(self.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now.
+    """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now. ``external_id`` is the
+    request's own: with it and the same body, a turn that failed runs again and stays one turn.
 
     ``warnings``: sentences about soft limits that were used up when it was admitted.
     """
@@ -53,6 +54,7 @@ class TurnResult:
     error: Mapping[str, Any] | None = None
     replayed: bool = False
     warnings: tuple[str, ...] = ()
+    external_id: str | None = None
 
 
 class Turns(Protocol):
@@ -65,7 +67,8 @@ class Turns(Protocol):
             AccessDenied: the policy engine's decision, with the limit that said no.
             InvalidInput: the parts are not what the agent takes, or ``idempotency_mismatch``: same id, other body.
             Conflict: ``turn_running``: the same id is being worked on.
-            BackendError: the model failed; nothing was charged.
+            BackendError: the model failed; nothing was charged. ``extra`` names the turn that is kept: ``turn_id``,
+                ``conversation_id``.
         """
         ...
 

@@ -47,6 +47,7 @@ class FakeGateway:
     tenant: TenantInfo = TENANT
     cookies: FakeCookies = field(default_factory=FakeCookies)
     tokens: dict[str, Principal] = field(default_factory=dict)
+    state: MemoryState = field(default_factory=MemoryState)
     wrap: Callable[[type[Any], Any], Any] = lambda kind, port: port
 
     def app(self, root_path: str = "") -> ASGIApp:
@@ -111,7 +112,7 @@ class _Edge:
                 http=http,
                 log=logging.LoggerAdapter(logging.getLogger("test"), {}),
                 now=self.gateway.world.clock,
-                state=MemoryState(),
+                state=self.gateway.state,
                 ports=self.gateway.ports(principal),
             )
             more = {"root_path": self.root, "tollhouse.context": lambda: context, "tollhouse.cookies": self.gateway.cookies}
@@ -128,6 +129,9 @@ def _cookies(scope: Scope) -> Iterator[tuple[str, str]]:
 
 class Browser(TestClient):
     """A client that follows redirects, keeps cookies, and sends a chat's form as the page holds it."""
+
+    def __init__(self, app: ASGIApp, **more: Any) -> None:
+        super().__init__(app, base_url="https://testserver", **more)
 
     def hidden(self, html: str, name: str) -> str:
         """The value of a hidden field."""

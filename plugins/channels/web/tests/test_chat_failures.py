@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from tollhouse.plugin import BackendTimeout, Conflict, StoredMessage, Text, TurnResult, Turns, Unavailable
+from tollhouse.plugin import (
+    BackendTimeout,
+    Conflict,
+    RateLimited,
+    StoredMessage,
+    Text,
+    TooLarge,
+    TurnResult,
+    Turns,
+    Unavailable,
+)
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
 
@@ -68,7 +78,7 @@ def test_an_upload_is_stored_shown_and_kept_after_a_failure(ada, gateway) -> Non
     file_id = ada.hidden(kept.text, "attached")
     data = {name: ada.hidden(kept.text, name) for name in ("agent", "conversation", "key", "attached")}
     chat = ada.post("/chat", data={**data, "text": "Look"})
-    assert f"/files/{file_id}" in chat.text
+    assert f'<img src="/files/{file_id}" alt="cat.png"' in chat.text
     (_, turn), *_ = gateway.world.external_ids.values()
     assert [part.type for part in turn.parts] == ["text", "image"]
 
@@ -80,6 +90,27 @@ def test_a_file_that_is_refused(ada, gateway) -> None:
     assert "This type of file is not supported" in answer.text
     assert ">Look</textarea>" in answer.text
     assert not gateway.world.turns
+
+
+def test_a_file_that_is_too_large_and_too_many_of_them(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(TooLarge("A file has at most 20 MB."))
+    large = ada.say(page.text, "Look", htmx=True)
+    assert large.status_code == 413
+    assert "<h3>That is too large</h3>" in large.text
+    assert "A file has at most 20 MB." in large.text
+    many = ada.say(page.text, "Look", htmx=True, files=[("files", (f"{n}.png", PNG, "image/png")) for n in range(11)])
+    assert many.status_code == 413
+    assert "at most 10 files" in many.text
+
+
+def test_who_has_to_wait_reads_for_how_long(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(RateLimited("Slow down a little.", retry_after=12))
+    answer = ada.say(page.text, "Hello", htmx=True)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "12")
+    assert "Slow down a little. Try again in 12 seconds." in answer.text
+    assert '<button class="button" form="composer">Try again</button>' in answer.text
 
 
 def test_an_empty_message(ada, gateway) -> None:
@@ -104,7 +135,24 @@ def test_a_running_turn_is_waited_for(ada, gateway) -> None:
     assert "The model is busy" in ada.get(f"/chat/{conversation}/turns/{turn}", headers=part).text
     again = ada.get(chat.url.path).text
     assert "The model is busy" in again
-    assert ">Are you there?</textarea>" in again
+    assert f"/chat/{conversation}/turns/{turn}/again" in again
+    assert again.count("Are you there?") == 1, "it stands in the chat, and not in the composer too"
+
+
+def test_the_first_message_tells_the_page_what_it_began(ada, gateway) -> None:
+    answer = ada.say(ada.get("/chat/new?agent=helper").text, "Hello", htmx=True)
+    conversation = answer.headers["hx-replace-url"].removeprefix("/chat/")
+    title = gateway.world.conversations[conversation][1].title or "Chat with Helper"
+    assert f"<title>{title} · " in answer.text
+    assert f'id="chat-title" hx-swap-oob="true">{title}</h1>' in answer.text
+    assert f'href="/chat/{conversation}/edit"' in answer.text
+    recent = answer.text[answer.text.index('id="recent"') :]
+    assert f'href="/chat/{conversation}" aria-current="true"' in recent
+    page = ada.get(f"/chat/{conversation}").text
+    for part in ('id="chat-title"', 'id="chat-edit"', 'id="recent"', 'id="trouble"'):
+        assert part in page
+    later = ada.say(page, "And now?", htmx=True)
+    assert 'id="recent"' not in later.text
 
 
 def test_somebody_elses_chats_are_not_there(ada, bob, gateway) -> None:
@@ -151,7 +199,7 @@ def test_earlier_messages(ada, gateway) -> None:
 def _unanswered(gateway: Any, conversation: str, state: Any) -> str:
     world = gateway.world
     owner = world.conversations[conversation][0]
-    turn = TurnResult(world.new_id(), state, "helper", "web", world.clock(), conversation)
+    turn = TurnResult(world.new_id(), state, "helper", "web", world.clock(), conversation, external_id="key-of-it")
     world.turns[turn.id] = (owner, turn)
     asked = StoredMessage(world.new_id(), "user", (Text("Are you there?"),), world.clock(), turn.id)
     world.messages[conversation].append(asked)

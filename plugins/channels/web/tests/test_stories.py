@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from tollhouse.plugin import Decision, Subscriptions
+from tollhouse_web import formats
+
+from tollhouse.plugin import Decision, LimitInfo, Subscriptions
 from tollhouse.testing.world import PASSWORD
 
 
@@ -55,8 +59,106 @@ def test_a_paid_plan_leads_to_an_order(ada, gateway) -> None:
     assert "Waiting for payment" not in withdrawn.text
 
 
+def _subscribed(ada, gateway, plan: str = "pro") -> None:
+    ada.post(f"/subscribe/{plan}", data={})
+    (order,) = gateway.world.orders
+    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
+
+
+def _card(page: str, plan: str) -> str:
+    """The card of a plan on the page of plans."""
+    start = page.index(f"<h3>{plan}</h3>")
+    return page[start : page.index("</article>", start)]
+
+
+def test_the_plans_page_knows_what_one_has_and_what_waits(ada, gateway) -> None:
+    ada.post("/subscribe/pro", data={})
+    (order,) = gateway.world.orders
+    waiting = ada.get("/plans").text
+    assert "Your order of Pro waits for your payment." in waiting
+    assert f'action="/orders/{order}/withdraw"' in waiting
+    assert f'href="/orders/{order}"' in _card(waiting, "Pro")
+    assert "Waiting for payment" in _card(waiting, "Pro")
+    assert "/subscribe/free" in _card(waiting, "Free")
+    assert f'href="/orders/{order}"' in ada.get("/subscribe/pro").text
+
+    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
+    gateway.world.plans["pro"] = replace(gateway.world.plans["pro"], current=True)
+    has = ada.get("/plans").text
+    assert "waits for your payment" not in has
+    assert "Your plan" in _card(has, "Pro")
+    assert "/subscribe/" not in _card(has, "Free"), "a paid plan is not given away by accident"
+    assert "You have Pro. Cancel it first" in _card(has, "Free")
+    assert "Start this plan" not in ada.get("/subscribe/free").text
+    (subscription,) = gateway.world.subscriptions
+    ada.post(f"/subscriptions/{subscription}/cancel")
+    assert "You can start it when Pro has ended." in _card(ada.get("/plans").text, "Free")
+
+
+def test_an_order_has_a_short_number_and_its_long_one(ada, gateway) -> None:
+    page = ada.post("/subscribe/pro", data={}).text
+    (order,) = gateway.world.orders
+    short = gateway.world.orders[order][1].reference
+    assert len(short) == 9
+    assert f'<code id="reference" title="{order}">{short}</code>' in page
+    assert f'<dd class="mono small">{order}</dd>' in page
+
+
+def test_a_new_chat_says_the_true_reason_before_anybody_types(ada, gateway) -> None:
+    del gateway.world.denials["expert"]
+    gateway.world.calls_per_day = 1
+    ada.say(ada.get("/chat/new?agent=helper").text, "The only one")
+    page = ada.get("/chat/new").text
+    assert "You have used today’s messages" in page
+    assert "1 of 1" in page
+    assert 'href="/plans"' in page
+    gateway.world.calls_per_day = 100
+    open_again = ada.get("/chat/new").text
+    assert "You have used" not in open_again
+    assert "/chat/new?agent=expert" in open_again
+    for agent in ("helper", "expert"):
+        gateway.world.denials[agent] = Decision(False, "no_subscription", "Choose a plan first.", 402)
+    nobody = ada.get("/chat/new").text
+    assert "You need a plan first" in nobody
+    assert "Included in Free and Pro." in nobody
+
+
+def test_what_would_help_is_said_also_where_the_windows_differ(ada, gateway) -> None:
+    gateway.world.calls_per_day = 1
+    plans = gateway.world.plans
+    plans["free"] = replace(plans["free"], limits=[LimitInfo("calls", "day", 1, "1 message a day")], current=True)
+    ada.say(ada.get("/chat/new?agent=helper").text, "The only one")
+    for limits, said in (
+        ([LimitInfo("calls", "month", 2000, "2,000 messages a month")], "With Pro you have 2,000 messages a month."),
+        ([LimitInfo("cost", "month", 5, "5 of model cost a month")], "With Pro you have messages without a limit."),
+        ([LimitInfo("calls", "day", 50, "50 messages a day")], "With Pro you have 50 messages a day."),
+        ([LimitInfo("calls", "day", 1, "1 message a day")], ""),
+    ):
+        plans["pro"] = replace(plans["pro"], limits=limits)
+        page = ada.get("/chat/new?agent=helper").text
+        assert said in page
+        assert said or "With Pro" not in page
+
+
+def test_when_it_comes_back_is_said_in_the_readers_zone(ada, gateway) -> None:
+    gateway.world.calls_per_day = 1
+    ada.say(ada.get("/chat/new?agent=helper").text, "The only one")
+    page = ada.get("/chat/new?agent=helper").text
+    assert "You have used all messages of today." not in page, "the sentence names a time of the tenant's zone"
+    resets = page[page.index("Resets") :]
+    assert re.match(r'Resets <time datetime="[^"]+Z" data-local>\d+ \w+ \d{4}, \d\d:\d\d \w+</time>', resets), resets[:200]
+
+
+def test_a_zone_without_letters_is_named(ada) -> None:
+    at = datetime(2026, 11, 25, 23, 0, tzinfo=UTC)
+    assert formats.moment(at, "Europe/Berlin") == "26 Nov 2026, 00:00 CET"
+    assert formats.moment(at, "America/Sao_Paulo") == "25 Nov 2026, 20:00 America/Sao_Paulo"
+
+
 def test_a_chat_with_htmx_is_a_fragment(ada, gateway) -> None:
     page = ada.get("/chat/new?agent=helper")
+    assert 'data-enter-switch data-sends="Enter sends" data-breaks="Ctrl+Enter sends"' in page.text
+    assert '<input type="file" name="files" multiple accept="image/*">' in page.text, "without a script it is seen"
     first = ada.say(page.text, "Hello", htmx=True)
     assert first.status_code == 200
     assert "<html" not in first.text
@@ -125,6 +227,20 @@ def test_sign_in_and_out(stranger) -> None:
     assert stranger.get("/chat").url.path == "/login"
 
 
+def test_a_refused_form_says_all_of_it_beside_the_fields_and_above(stranger, gateway) -> None:
+    form = {"email": "ada@example.com", "password": "four unrelated words", "name": "Ada"}
+    taken = stranger.post("/register", data=form)
+    assert taken.status_code == 409
+    assert "2 things need your attention" in taken.text
+    for name in ("email", "password"):
+        assert f'<a href="#{name}">' in taken.text
+        assert f'id="{name}-error"' in taken.text
+    assert "Type it again" in taken.text
+    assert "four unrelated words" not in taken.text
+    assert 'role="alert" tabindex="-1" autofocus' in taken.text
+    assert taken.text.count("autofocus") == 1, "the summary has the focus"
+
+
 def test_account_and_keys(ada, gateway) -> None:
     saved = ada.post("/account/profile", data={"name": "Ada L.", "language": "de"})
     assert "Your profile is saved." in saved.text
@@ -135,22 +251,43 @@ def test_account_and_keys(ada, gateway) -> None:
     assert 'id="current-error"' in wrong.text
     assert "another long one" not in wrong.text
 
-    created = ada.post("/account/keys", data={"name": "laptop"})
-    assert created.headers["cache-control"] == "no-store"
-    secret = created.text.split('<code id="secret">')[1].split("<")[0]
-    assert secret.startswith("th_fake_")
-    listed = ada.get("/account/keys").text
-    assert "laptop" in listed
-    assert secret not in listed
-    (key,) = gateway.world.keys
+    (key,) = _new_key(ada, gateway)
     assert "The key was revoked." in ada.post(f"/account/keys/{key}/revoke").text
     assert ada.post("/account/keys", data={"name": " "}).status_code == 422
 
 
+def _new_key(ada, gateway):
+    """A new key is shown by the page after the form, once: loading that page again neither shows nor makes another."""
+    created = ada.post("/account/keys", data={"name": "laptop"})
+    assert created.headers["cache-control"] == "no-store"
+    assert [answer.status_code for answer in created.history] == [303]
+    assert created.request.method == "GET"
+    secret = created.text.split('<code id="secret">')[1].split("<")[0]
+    assert secret.startswith("th_fake_")
+    assert secret not in str(created.url)
+    assert secret.encode().hex() not in created.history[0].headers["set-cookie"]
+    listed = ada.get("/account/keys").text
+    assert "laptop" in listed
+    assert secret not in listed
+    return gateway.world.keys
+
+
+def test_a_new_keys_secret_is_kept_by_nobody_alone(ada, bob, gateway) -> None:
+    sent = ada.post("/account/keys", data={"name": "laptop"}, follow_redirects=False)
+    assert sent.status_code == 303
+    assert "HttpOnly" in sent.headers["set-cookie"]
+    assert "Path=/account/keys" in sent.headers["set-cookie"]
+    assert "th_fake_" not in str(vars(gateway.state))
+    pad = ada.cookies["th-shown-once"]
+    bob.cookies.set("th-shown-once", pad, path="/account/keys")
+    assert 'id="secret"' not in bob.get("/account/keys").text, "with the cookie alone"
+    assert 'id="secret"' in ada.get("/account/keys").text
+    ada.cookies.set("th-shown-once", pad, path="/account/keys")
+    assert 'id="secret"' not in ada.get("/account/keys").text, "a second time"
+
+
 def test_cancel_and_resume(ada, gateway) -> None:
-    ada.post("/subscribe/pro", data={})
-    (order,) = gateway.world.orders
-    gateway.ports(gateway.world.principal())(Subscriptions).pay(order)
+    _subscribed(ada, gateway)
     usage = ada.get("/usage").text
     assert "Active" in usage
     assert "Renews" in usage

@@ -50,7 +50,8 @@ def size(value: int) -> str:
 def moment(at: datetime, zone: str) -> str:
     """``15 Jan 2026, 13:00 CET``: what stands in the page when no script runs."""
     local = at.astimezone(ZoneInfo(zone))
-    return f"{local.day} {local:%b %Y, %H:%M %Z}"
+    short = f"{local:%Z}"  # "+03" says little: then the zone by its name
+    return f"{local.day} {local:%b %Y, %H:%M} {short if short.isalpha() else zone}"
 
 
 def time(at: datetime, zone: str, kind: str = "relative") -> Markup:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from tollhouse.plugin import InvalidInput, RateLimited, TollhouseError
+from tollhouse_web import words
 
 PASSWORDS = frozenset({"password", "current", "new"})
 
@@ -26,6 +27,11 @@ class Form:
 
     def __getitem__(self, name: str) -> str:
         return self.values[name]
+
+    @property
+    def attention(self) -> str:
+        """The headline of what is wrong with the fields."""
+        return words.attention(len(self.errors))
 
 
 async def read(request: Request, *names: str) -> Form:
@@ -52,6 +58,14 @@ def refuse(form: Form, error: TollhouseError, names: Mapping[str, str] | None = 
         form.errors[(names or {}).get(name, name)] = item.detail
     if not form.errors.keys() & form.values.keys():
         form.notice = error.detail
+    ask_again(form)
+
+
+def ask_again(form: Form) -> None:
+    """A password is not put back into the page: say so beside its field, so that nobody sends the form without it."""
+    for name in PASSWORDS & form.values.keys():
+        if form.values[name]:
+            form.errors.setdefault(name, words.TYPE_AGAIN)
 
 
 def retry_header(error: TollhouseError) -> dict[str, str]:

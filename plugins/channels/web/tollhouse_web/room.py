@@ -30,6 +30,10 @@ from tollhouse_web.views import Card
 
 RECENT = 8
 """How many chats stand beside an open one."""
+LOOKED_UP = 20
+"""How many unanswered messages of a page are looked up."""
+PAGES = 20
+"""How many pages of a conversation are looked through for one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Shown:
     html: Markup = field(default_factory=Markup)
     media: Sequence[Media] = ()
     at: datetime | None = None
+    trouble: Card | None = None
+    """Why it has no answer, and the way to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ class Room:
     @property
     def links(self) -> list[tuple[str, str]]:
         """The chats beside this one."""
-        return [(f"/chat/{item.id}", title(item)) for item in self.recent]
+        return links(self.recent)
 
     @property
     def accept(self) -> str:
@@ -88,6 +94,11 @@ class Room:
 def title(conversation: ConversationInfo) -> str:
     """A chat's title, or who it is with."""
     return conversation.title or words.chat_with(conversation.agent_name)
+
+
+def links(recent: Sequence[ConversationInfo]) -> list[tuple[str, str]]:
+    """Chats as links: path and title."""
+    return [(f"/chat/{item.id}", title(item)) for item in recent]
 
 
 def shown(message_id: str, mine: bool, parts: Sequence[Part], at: datetime | None) -> Shown:
@@ -109,17 +120,19 @@ async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor:
     conversations = ctx.port(Conversations)
     conversation = await conversations.get(conversation_id)
     found = await conversations.messages(conversation_id, cursor)
+    turns = await _unanswered(ctx, found.items)
     room = Room(
         agent=await _agent(ctx, conversation.agent),
         agent_name=conversation.agent_name,
         conversation=conversation,
-        messages=[shown(item.id, item.role == "user", item.parts, item.created_at) for item in found.items],
+        messages=[_stored(item, turns) for item in found.items],
         earlier=found.next_cursor,
     )
     if cursor is not None:
         return room
-    room = replace(room, recent=(await conversations.list(limit=RECENT)).items)
-    return await _with_policy(ctx, await _with_turn(ctx, room, found.items))
+    running = [turn for turn in turns.values() if turn.state == "running"]
+    recent = (await conversations.list(limit=RECENT)).items
+    return await _with_policy(ctx, replace(room, recent=recent, running=running[0] if running else None))
 
 
 async def with_agent(ctx: PluginContext[Any], name: str) -> Room:
@@ -135,9 +148,34 @@ async def denied(ctx: PluginContext[Any], decision: Decision, agent: AgentInfo) 
     return views.denial(decision, agent, await ctx.port(Catalog).plans(), {agent.slug: agent.name, agent.id: agent.name})
 
 
-def failed(error: Mapping[str, Any] | None) -> Card:
-    """A turn that had no answer, as its record tells it."""
-    return Card(words.NOT_ANSWERED, str((error or {}).get("detail") or words.NOTHING_COUNTED), failed=True, again=True)
+def failed(turn: TurnResult) -> Card:
+    """A turn that had no answer, as its record tells it. Trying it again is another attempt of the same turn."""
+    detail = str((turn.error or {}).get("detail") or words.NOTHING_COUNTED)
+    retry = again_path(turn.conversation_id, turn.id) if turn.external_id and turn.channel == "web" else ""
+    return Card(words.NOT_ANSWERED, detail, failed=True, retry=retry)
+
+
+def again_path(conversation_id: str | None, turn_id: str) -> str:
+    """Where a failed turn is tried again."""
+    return f"/chat/{conversation_id}/turns/{turn_id}/again" if conversation_id else ""
+
+
+async def said_in(ctx: PluginContext[Any], conversation_id: str, turn_id: str) -> StoredMessage:
+    """What the person said in a turn of this conversation.
+
+    Raises:
+        NotFound: nothing, or too long ago.
+    """
+    cursor = None
+    for _ in range(PAGES):
+        found = await ctx.port(Conversations).messages(conversation_id, cursor)
+        for message in found.items:
+            if message.turn_id == turn_id and message.role == "user":
+                return message
+        cursor = found.next_cursor
+        if cursor is None:
+            break
+    raise NotFound()
 
 
 async def _agent(ctx: PluginContext[Any], name: str) -> AgentInfo | None:
@@ -147,21 +185,25 @@ async def _agent(ctx: PluginContext[Any], name: str) -> AgentInfo | None:
         return None
 
 
-async def _with_turn(ctx: PluginContext[Any], room: Room, messages: Sequence[StoredMessage]) -> Room:
-    """What became of a last message that has no answer yet."""
-    last = messages[-1] if messages else None
-    if last is None or last.role != "user" or last.turn_id is None:
-        return room
-    try:
-        turn = await ctx.port(Turns).get(last.turn_id)
-    except NotFound:
-        return room
-    if turn.state == "running":
-        return replace(room, running=turn)
-    if turn.state == "failed":
-        again = Draft(room.messages[-1].text, [item for item in room.messages[-1].media if item.file_id])
-        return replace(room, cards=[*room.cards, failed(turn.error)], draft=again)
-    return room
+async def _unanswered(ctx: PluginContext[Any], messages: Sequence[StoredMessage]) -> dict[str, TurnResult]:
+    """What became of the messages that have no answer here, by turn: the newest of them."""
+    answered = {message.turn_id for message in messages if message.role == "assistant"}
+    asked = [item.turn_id for item in messages if item.role == "user" and item.turn_id and item.turn_id not in answered]
+    turns: dict[str, TurnResult] = {}
+    for turn_id in reversed(asked[-LOOKED_UP:]):
+        try:
+            turns[turn_id] = await ctx.port(Turns).get(turn_id)
+        except NotFound:
+            continue
+    return turns
+
+
+def _stored(message: StoredMessage, turns: Mapping[str, TurnResult]) -> Shown:
+    found = shown(message.turn_id or message.id, True, message.parts, message.created_at) if message.role == "user" else None
+    if found is None:
+        return shown(message.id, False, message.parts, message.created_at)
+    turn = turns.get(message.turn_id or "")
+    return replace(found, trouble=failed(turn)) if turn is not None and turn.state == "failed" else found
 
 
 async def _with_policy(ctx: PluginContext[Any], room: Room) -> Room:

@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from tollhouse.plugin import Principal, TenantInfo, context_of
 from tollhouse_web import formats, words
 
+ENVELOPE = 64 * 1024
+"""What the rest of a form with files takes at most."""
+
 
 class Settings(BaseModel):
     """Operator settings: the table ``[settings.web]`` of ``plugins.toml``."""
@@ -28,6 +31,26 @@ class Settings(BaseModel):
     """Whether strangers can make an account."""
     tagline: str = ""
     """The sentence under the tenant's name on the landing page; empty for one made from the agents' names."""
+
+
+class Brand(Protocol):
+    """Where the tenant's look is: ``scope["tollhouse.brand"]``. ``logo`` is empty without one."""
+
+    @property
+    def css(self) -> str: ...
+    @property
+    def logo(self) -> str: ...
+    @property
+    def icon(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBrand:
+    """Where the gateway says nothing of it."""
+
+    css: str
+    icon: str
+    logo: str = ""
 
 
 class Cookies(Protocol):
@@ -52,6 +75,9 @@ class Site:
     path: str
     cookies_work: bool
     static: Callable[[str], str]
+    brand: Brand
+    most: int = 0
+    """How many bytes of files one message can hold; 0 where nobody says."""
 
     def url(self, path: str) -> str:
         """A link within this tenant."""
@@ -82,6 +108,7 @@ def site_of(request: Request) -> Site:
     ctx = context_of(request)
     root = request.scope.get("root_path", "").rstrip("/")
     found = request.scope.get("tollhouse.static")
+    static = cast("Callable[[str], str]", found) if callable(found) else lambda name: f"/static/{name}"
     return Site(
         tenant=ctx.tenant,
         principal=ctx.principal,
@@ -89,7 +116,9 @@ def site_of(request: Request) -> Site:
         root=root,
         path=request.scope["path"].removeprefix(root) or "/",
         cookies_work=cookies_of(request).work,
-        static=found if callable(found) else lambda name: f"/static/{name}",
+        static=static,
+        brand=request.scope.get("tollhouse.brand") or PlainBrand(f"{root}/brand.css", static("icon.svg")),
+        most=max(int(request.scope.get("tollhouse.large_body", 0)) - ENVELOPE, 0),
     )
 
 

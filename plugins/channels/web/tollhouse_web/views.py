@@ -31,6 +31,10 @@ class PlanCard:
     free: bool
     current: bool
     ticks: Sequence[Tick]
+    order_id: str = ""
+    """The reader's order of it that waits for its payment."""
+    blocked: str = ""
+    """Why it cannot be taken now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Card:
     actions: Sequence[Action] = ()
     again: bool = False
     """Whether a button sends the composer once more."""
+    retry: str = ""
+    """Where a button of its own tries the same turn again; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +97,28 @@ def agent_names(agents: Iterable[AgentInfo]) -> dict[str, str]:
     return {key: agent.name for agent in agents for key in (agent.slug, agent.id)}
 
 
-def plan_cards(plans: Sequence[PlanInfo], names: Mapping[str, str]) -> list[PlanCard]:
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What the reader has bought: the paid subscription that runs, and the orders that wait for their payment."""
+
+    paid: SubscriptionInfo | None = None
+    waiting: Sequence[OrderInfo] = ()
+
+
+NOTHING = Bought()
+RUNNING = frozenset({"active", "past_due", "canceled"})
+
+
+def bought(subscriptions: Sequence[SubscriptionInfo], orders: Sequence[OrderInfo]) -> Bought:
+    """What counts for the page of plans."""
+    paid = next((one for one in subscriptions if one.price.minor and one.status in RUNNING), None)
+    return Bought(paid, [one for one in orders if one.state == "pending"])
+
+
+def plan_cards(plans: Sequence[PlanInfo], names: Mapping[str, str], has: Bought = NOTHING) -> list[PlanCard]:
     """Plans in the tenant's order; next to the current one they say what is different."""
     current = next((plan for plan in plans if plan.current), None)
+    waiting = {order.plan: order.id for order in has.waiting}
     return [
         PlanCard(
             slug=plan.slug,
@@ -104,9 +129,19 @@ def plan_cards(plans: Sequence[PlanInfo], names: Mapping[str, str]) -> list[Plan
             free=plan.price.minor == 0,
             current=plan.current,
             ticks=_ticks(plan, current, names),
+            order_id=waiting.get(plan.slug) or waiting.get(plan.id) or "",
+            blocked=_blocked(plan, has.paid),
         )
         for plan in plans
     ]
+
+
+def _blocked(plan: PlanInfo, paid: SubscriptionInfo | None) -> str:
+    """A plan without a price is not taken while a paid one runs: it would be given away by accident."""
+    if paid is None or plan.current or plan.price.minor:
+        return ""
+    ending = paid.cancel_at_period_end or paid.status == "canceled"
+    return words.free_after(paid.plan_name, ending)
 
 
 def _ticks(plan: PlanInfo, current: PlanInfo | None, names: Mapping[str, str]) -> list[Tick]:
@@ -185,9 +220,11 @@ def denial(decision: Decision, agent: AgentInfo, plans: Sequence[PlanInfo], name
     title = words.denial_title(decision.reason)
     if by_limit and limit is not None:
         title = words.limit_title(limit.metric, limit.window, limit.amount, limit.remaining)
+    # The message names a time of the tenant's zone; the meter says the same in the reader's.
+    comes_back = by_limit and limit is not None and limit.amount and limit.resets_at is not None
     return Card(
         title=title,
-        text=decision.message,
+        text="" if comes_back else decision.message,
         meter=meter(limit, names) if limit is not None and limit.amount else None,
         help=_help(decision, agent, plans),
         actions=_actions(decision),
@@ -217,10 +254,20 @@ def _help(decision: Decision, agent: AgentInfo, plans: Sequence[PlanInfo]) -> st
     if decision.reason != "limit_reached" or denied is None or decision.retryable:
         return ""
     for plan in plans:
-        more = [limit for limit in plan.limits if (limit.metric, limit.window) == (denied.metric, denied.window)]
-        if not plan.current and more and has_agent(plan, agent) and more[0].amount > denied.amount:
-            return words.would_give(plan.name, more[0].text)
+        if not plan.current and has_agent(plan, agent) and (more := _more(plan, denied)):
+            return words.would_give(plan.name, more)
     return ""
+
+
+def _more(plan: PlanInfo, denied: LimitStatus) -> str:
+    """What a plan gives beyond the limit that said no; empty if it does not."""
+    same = [limit for limit in plan.limits if limit.metric == denied.metric]
+    if not same:
+        return words.unlimited(denied.metric)
+    of_window = [limit for limit in same if limit.window == denied.window]
+    if of_window and of_window[0].amount <= denied.amount:
+        return ""
+    return (of_window or same)[0].text
 
 
 def plans_with(plans: Sequence[PlanInfo], agent: AgentInfo) -> list[str]:
@@ -237,7 +284,7 @@ def subscription(info: SubscriptionInfo) -> State:
     """A subscription, its state and what its owner can do."""
     paid = info.price.minor > 0
     tone, status = words.STATUSES.get(info.status, ("", info.status))
-    running = info.status in ("active", "past_due", "canceled")
+    running = info.status in RUNNING
     ending = info.cancel_at_period_end or info.status == "canceled"
     if running and ending:
         tone, status = words.STATUSES["canceled"]

@@ -61,7 +61,7 @@ SAYS_WHY_TEXT = "If an agent cannot answer, you read why, how much you have used
 YOURS = "Your words stay yours"
 YOURS_TEXT = "Rename or delete a chat whenever you like. You can see and end every session and key of your account."
 
-EMAIL = "Email"
+EMAIL = "E-mail"
 PASSWORD = "Password"  # noqa: S105
 PASSWORD_HINT = "At least 8 characters. A few unrelated words are easy to remember and hard to guess."  # noqa: S105
 NAME = "Name"
@@ -69,6 +69,7 @@ NAME_HINT = "What agents may call you. You can leave it empty."
 NEW_HERE = "New here?"
 HAVE_ACCOUNT = "You have an account?"
 EMAIL_TAKEN = "There is an account with this address already. Sign in instead, or use another address."
+TYPE_AGAIN = "Type it again: a password is never put back into a page."
 COOKIES_DROPPED = "Signing in does not work at this address"
 COOKIES_DROPPED_TEXT = (
     "This page came over plain http, where browsers drop the cookie that keeps you signed in. Use its https address, or ask "
@@ -99,6 +100,7 @@ STATE = "State"
 ORDERED = "Ordered"
 PAY_BY = "Payment"
 REFERENCE = "Order number"
+LONG_REFERENCE = "Long number"
 HOW_TO_PAY = "How to pay"
 WITHDRAW = "Withdraw order"
 WITHDRAW_CONFIRM = "Nothing is charged. If you have paid already, do not withdraw: your plan begins once the payment is seen."
@@ -141,9 +143,6 @@ START_CHAT = "Start a chat"
 NOT_NOW = "Not available to you now"
 NO_AGENTS = "Nobody to talk to yet"
 NO_AGENTS_TEXT = "Once an agent is offered, it is shown here."
-NO_AGENTS_NOW = "Nobody can answer you at the moment"
-NO_AGENTS_NOW_TEXT = "You may have used your allowance, or your plan has no agents."
-SEE_WHY = "See why"
 NO_CHATS = "No chats yet"
 NO_CHATS_TEXT = "Choose an agent and write the first message."
 WHOM = "Who would you like to talk to?"
@@ -165,7 +164,12 @@ SENT_BEFORE = "This was sent before"
 SENT_BEFORE_TEXT = "Your first try has arrived after all. Look at the chat before you send it again."
 OPEN_CHAT = "Open the chat"
 EMPTY_MESSAGE = "Write something, or attach a file."
+PICTURE = "Picture"
 FILE_GONE = "A file that is gone"
+TOO_LARGE = "That is too large"
+ENTER_SENDS = "Enter sends"
+ENTER_BREAKS = "Ctrl+Enter sends"
+ENTER_SWITCH = "Change what Enter does"
 
 # -- Account ------------------------------------------------------------------------------------------------------------
 
@@ -225,7 +229,7 @@ _DENIALS = {
     "payment_overdue": "A payment is missing",
     "agent_not_in_plan": "This agent is not in your plan",
     "channel_not_in_plan": "Your plan does not include the web",
-    "email_unverified": "Confirm your email address first",
+    "email_unverified": "Confirm your e-mail address first",
     "user_blocked": "This account is blocked",
     "tenant_suspended": "This service is paused",
     "tenant_cap_reached": "This service is used up for today",
@@ -315,8 +319,25 @@ def included_in(plans: Sequence[str]) -> str:
     return f"Included in {listed(plans)}."
 
 
+def unlimited(metric: str) -> str:
+    """What a plan without such a limit gives."""
+    return f"{_METRICS.get(metric, metric).lower()} without a limit"
+
+
+def try_in(seconds: int) -> str:
+    return f"Try again in {seconds:,} {'second' if seconds == 1 else 'seconds'}."
+
+
+def too_many_files(most: int) -> str:
+    return f"One message holds at most {most} files. Take some away and send again."
+
+
 def would_give(plan: str, text: str) -> str:
     return f"With {plan} you have {text}."
+
+
+def attention(count: int) -> str:
+    return "One thing needs your attention" if count == 1 else f"{count} things need your attention"
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
@@ -355,6 +376,12 @@ def is_working(agent: str) -> str:
     return f"{agent} is working…"
 
 
+def too_large(most: int) -> str:
+    """``{size}`` is put in by the script, which knows it."""
+    most_text = f"{most / 1024**2:.0f} MB"
+    return f"These files are {{size}} together; one message holds at most {most_text}. Take one away or choose a smaller one."
+
+
 def chat_with(agent: str) -> str:
     return f"Chat with {agent}"
 
@@ -368,6 +395,16 @@ def status_text(status: str, canceling: bool, paid: bool) -> str:
     if status in ("active", "canceled") and canceling:
         return "Ends"
     return {"active": "Renews" if paid else "", "past_due": "On hold since", "ended": "Ended"}.get(status, "")
+
+
+def free_after(plan: str, ending: bool) -> str:
+    if ending:
+        return f"You can start it when {plan} has ended."
+    return f"You have {plan}. Cancel it first; it then runs to the end of what you paid for."
+
+
+def order_waits(plan: str) -> str:
+    return f"Your order of {plan} waits for your payment."
 
 
 def cancel_confirm(plan: str) -> str:

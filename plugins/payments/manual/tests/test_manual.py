@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tollhouse_manual import ManualConfig, ManualProvider, plugin
 from tollhouse_manual.provider import amount_text, instructions
 
-from tollhouse.plugin import CheckoutOrder, Money
+from tollhouse.plugin import CheckoutOrder, Money, short_reference
 from tollhouse.testing.payments import PaymentProviderSuite
 
 
@@ -23,8 +24,8 @@ class TestManualProvider(PaymentProviderSuite):
         return ManualConfig(instructions="Pay {amount}, purpose {reference}.", payee="Acme, DE00 1234")
 
 
-def order(description: str = "Acme: Pro", minor: int = 1999, currency: str = "EUR") -> CheckoutOrder:
-    return CheckoutOrder("ref-1", Money(minor, currency), description, "month", "https://acme.example/back")
+def order(description: str = "Acme: Pro", minor: int = 1999, currency: str = "EUR", reference: str = "ref-1") -> CheckoutOrder:
+    return CheckoutOrder(reference, Money(minor, currency), description, "month", "https://acme.example/back")
 
 
 def test_the_plugin_registers_one_provider() -> None:
@@ -36,6 +37,15 @@ def test_the_facts_of_the_order_are_filled_in_and_the_payee_is_shown() -> None:
     assert instructions(config, order()) == "Pay 19.99 EUR for Acme: Pro: ref-1\n\nAcme, DE00 1234"
     placed = ManualConfig(instructions="{reference} to {payee}", payee="Acme")
     assert instructions(placed, order()) == "ref-1 to Acme"
+
+
+def test_people_read_the_short_name_of_an_order() -> None:
+    config = ManualConfig(instructions="Purpose: {reference}")
+    long = "01a214e1-e18b-717a-8322-30707c0ff1d9"
+    assert instructions(config, order(reference=long)) == f"Purpose: {short_reference(long)}"
+    assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}", short_reference(long))
+    assert short_reference("01a214e1-e18b-717a-8322-30707c0ff1da") != short_reference(long)
+    assert short_reference("ref-1") == "ref-1"
 
 
 def test_what_is_filled_in_is_never_interpreted_again() -> None:

@@ -6,7 +6,16 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tollhouse.plugin import CheckoutOrder, Health, Money, NextAction, PaymentCapabilities, PaymentState, PluginContext
+from tollhouse.plugin import (
+    CheckoutOrder,
+    Health,
+    Money,
+    NextAction,
+    PaymentCapabilities,
+    PaymentState,
+    PluginContext,
+    short_reference,
+)
 
 PLACEHOLDERS = ("reference", "amount", "description", "payee")
 DEFAULT = "Please transfer {amount} and give {reference} as the purpose. Your plan begins as soon as the payment has arrived."
@@ -76,7 +85,7 @@ class ManualProvider:
 def instructions(config: ManualConfig, order: CheckoutOrder) -> str:
     """Fill in the placeholders, once and literally: what is filled in is never read as a placeholder again."""
     values = {
-        "reference": order.reference,
+        "reference": short_reference(order.reference),
         "amount": amount_text(order.amount),
         "description": order.description,
         "payee": config.payee,

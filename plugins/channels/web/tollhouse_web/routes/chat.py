@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from tollhouse.plugin import Catalog, Conversations, InvalidInput, NotFound, Turns, context_of
-from tollhouse_web import forms, room, site, words
+from tollhouse.plugin import AgentInfo, Catalog, Conversations, InvalidInput, NotFound, Turns, context_of
+from tollhouse_web import forms, room, site, views, words
 from tollhouse_web.forms import Form
+from tollhouse_web.offer import all_agents
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,9 +32,24 @@ async def new(request: Request) -> Response:
     if not name:
         agents = await ctx.port(Catalog).agents("web")
         if len(agents) != 1:
-            return site.page(request, "choose.html", agents=agents)
+            return await _choose(request, agents)
         name = agents[0].slug
     return site.page(request, "chat.html", room=await room.with_agent(ctx, name))
+
+
+async def _choose(request: Request, agents: Sequence[AgentInfo]) -> Response:
+    """Whom to talk to. If nobody could answer now, the policy engine's reason and what would help, before anything is typed."""
+    ctx = context_of(request)
+    plans = await ctx.port(Catalog).plans()
+    known = agents or await all_agents(ctx.port(Catalog), plans)
+    names, card = views.agent_names(known), None
+    for agent in known:
+        decision = await ctx.port(Turns).check(agent.slug)
+        if decision.allowed:
+            card = None
+            break
+        card = card or views.denial(decision, agent, plans, names)
+    return site.page(request, "choose.html", agents=agents, card=card)
 
 
 @router.get("/chat/{conversation_id}")
@@ -58,7 +76,7 @@ async def turn(request: Request, conversation_id: str, turn_id: str) -> Response
     if found.state == "running":
         return site.page(request, "part/running.html", conversation=conversation, agent_name=who, turn=found)
     answer = room.shown(found.id, False, found.reply.parts, found.created_at) if found.reply else None
-    card = None if answer else room.failed(found.error)
+    card = None if answer else room.failed(found)
     return site.page(request, "part/answer.html", message=answer, card=card, agent_name=who)
 
 

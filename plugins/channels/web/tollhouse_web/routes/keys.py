@@ -8,33 +8,40 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from tollhouse.plugin import Catalog, Forbidden, InvalidInput, Keys, context_of
-from tollhouse_web import forms, site, words
+from tollhouse_web import forms, shown_once, site, words
 from tollhouse_web.forms import Form
 
 router = APIRouter(include_in_schema=False)
+PATH = "/account/keys"
 
 
 @router.get("/account/keys")
 async def keys(request: Request) -> Response:
-    """Live keys, and how to use one."""
-    return await _show(request)
+    """Live keys, and how to use one; the secret of one that was made just now, this once."""
+    response = await _show(request, secret=await shown_once.take(request, context_of(request)))
+    shown_once.forget(request, response, PATH)
+    return response
 
 
 @router.post("/account/keys")
 async def create(request: Request) -> Response:
-    """A new key. Its secret is in this answer and nowhere else, so the page is not redirected to."""
+    """A new key. Sending the page again must not make another one, so its secret is shown by the page that follows."""
+    ctx = context_of(request)
     form = await forms.read(request, "name")
     if not form["name"]:
         form.errors["name"] = words.KEY_NO_NAME
         return await _show(request, 422, form=form)
     try:
-        _, secret = await context_of(request).port(Keys).create(form["name"])
+        _, secret = await ctx.port(Keys).create(form["name"])
     except InvalidInput as error:
         forms.refuse(form, error)
         return await _show(request, 422, form=form)
     except Forbidden as error:
         form.notice = error.detail
         return await _show(request, 403, form=form)
+    response = site.go(request, PATH)
+    if await shown_once.keep(request, ctx, response, secret, PATH):
+        return response
     return await _show(request, secret=secret)
 
 

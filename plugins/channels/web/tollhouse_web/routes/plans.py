@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
@@ -10,6 +12,7 @@ from tollhouse.plugin import (
     Conflict,
     InvalidInput,
     NotFound,
+    PluginContext,
     Subscriptions,
     TollhouseError,
     context_of,
@@ -26,8 +29,9 @@ async def plans(request: Request) -> Response:
     """What can be bought; for who is signed in, what would change."""
     catalog = context_of(request).port(Catalog)
     offered = await catalog.plans()
-    cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)))
-    return site.page(request, "plans.html", plans=cards)
+    has = await _bought(context_of(request))
+    cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)), has)
+    return site.page(request, "plans.html", plans=cards, waiting=has.waiting)
 
 
 @router.get("/subscribe/{plan}")
@@ -55,12 +59,19 @@ async def subscribe(request: Request, plan: str) -> Response:
     return site.go(request, f"/orders/{led_to.order.id}" if led_to.order else "/usage?done=subscribed")
 
 
+async def _bought(ctx: PluginContext[Any]) -> views.Bought:
+    if ctx.principal is None:
+        return views.NOTHING
+    subscriptions = ctx.port(Subscriptions)
+    return views.bought(await subscriptions.list(), await subscriptions.orders())
+
+
 async def _confirm(request: Request, slug: str, form: Form, status: int = 200, error: TollhouseError | None = None) -> Response:
     catalog = context_of(request).port(Catalog)
     offered = await catalog.plans()
     if not any(plan.slug == slug for plan in offered):
         raise NotFound()
-    cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)))
+    cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)), await _bought(context_of(request)))
     card = next(card for card in cards if card.slug == slug)
     # Several payment providers: the kernel refuses to guess and names them with its error.
     choices = list(error.extra.get("providers", ())) if error else []

@@ -36,6 +36,7 @@ async def register(request: Request) -> Response:
         if error.http_code != "email_taken":
             raise
         form.errors["email"] = words.EMAIL_TAKEN
+        forms.ask_again(form)
         return _show(request, "register.html", form, status=409)
     except RateLimited as error:
         form.notice = error.detail

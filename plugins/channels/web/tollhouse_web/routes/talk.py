@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -10,12 +12,15 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from tollhouse.plugin import (
     AccessDenied,
     AgentInfo,
+    BackendError,
     Catalog,
     Conflict,
+    Conversations,
     Files,
     InvalidInput,
     Media,
@@ -25,6 +30,7 @@ from tollhouse.plugin import (
     RateLimited,
     Text,
     TollhouseError,
+    TooLarge,
     TurnRequest,
     TurnResult,
     Turns,
@@ -40,6 +46,8 @@ from tollhouse_web.views import Action, Card
 router = APIRouter(include_in_schema=False)
 
 MAX_FILES = 10
+KEPT = "X-Message-Kept"
+"""Tells the script that what was written stands in the chat, and does not belong back into the composer."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{8,64}")
 
 
@@ -66,7 +74,7 @@ class Said:
 async def send(request: Request) -> Response:
     """Run one turn. What was written is never lost: a failure gives it back to the composer."""
     ctx = context_of(request)
-    async with request.form(max_files=MAX_FILES, max_fields=30) as form:
+    async with _sent(request) as form:
         said = _said(form)
         agent = await ctx.port(Catalog).agent(said.agent)
         try:
@@ -79,6 +87,25 @@ async def send(request: Request) -> Response:
                 raise
             return await _refused(request, agent, said, error)
     return await _answered(request, agent, said, result)
+
+
+@asynccontextmanager
+async def _sent(request: Request) -> AsyncIterator[FormData]:
+    """The form.
+
+    Raises:
+        TooLarge: it has too many files; the library's words for that are not for people.
+    """
+    try:
+        form = await request.form(max_files=MAX_FILES, max_fields=30)
+    except HTTPException as error:
+        if "Too many files" not in str(error.detail):
+            raise
+        raise TooLarge(words.too_many_files(MAX_FILES)) from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def _said(form: FormData) -> Said:
@@ -110,28 +137,70 @@ async def _with_parts(ctx: PluginContext[Any], form: FormData, said: Said) -> Sa
 
 
 async def _answered(request: Request, agent: AgentInfo, said: Said, result: TurnResult) -> Response:
-    place = f"/chat/{result.conversation_id}" if result.conversation_id else "/chat"
+    place = _place(result.conversation_id)
     if not site.by_htmx(request):
         return site.go(request, f"{place}#end")
-    card = None if result.reply else room.failed(result.error)
-    limits = await context_of(request).port(Usage).limits()
+    answer = room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None
+    card = None if answer else room.failed(result)
+    return await _turn(request, agent, said, result.conversation_id, answer=answer, card=card, turn_id=result.id)
+
+
+async def _unanswered(request: Request, agent: AgentInfo, said: Said, error: TollhouseError) -> Response:
+    """The turn failed and is kept: what was said stands in the chat with its state, and can be tried again from there."""
+    conversation_id, turn_id = str(error.extra["conversation_id"]), str(error.extra["turn_id"])
+    if not site.by_htmx(request):
+        return site.go(request, f"{_place(conversation_id)}#end")
+    card = Card(words.NOT_ANSWERED, error.detail, failed=True, retry=room.again_path(conversation_id, turn_id))
+    headers = {KEPT: "yes"} | ({"Retry-After": str(error.retry_after)} if error.retry_after else {})
+    more: dict[str, Any] = {"status": error.http_status, "headers": headers}
+    return await _turn(request, agent, said, conversation_id, card=card, turn_id=turn_id, **more)
+
+
+async def _turn(
+    request: Request,
+    agent: AgentInfo,
+    said: Said,
+    conversation_id: str | None,
+    *,
+    turn_id: str,
+    answer: room.Shown | None = None,
+    card: Card | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """What was said and what came of it; after the first message also what the page around it did not know before."""
+    ctx = context_of(request)
+    begun = None
+    if said.conversation is None and conversation_id is not None:
+        begun = await ctx.port(Conversations).get(conversation_id)
+        headers = {**(headers or {}), "HX-Replace-Url": site.site_of(request).url(_place(conversation_id))}
+    recent = (await ctx.port(Conversations).list(limit=room.RECENT)).items if begun else ()
     return site.page(
         request,
         "part/turn.html",
-        headers={"HX-Replace-Url": site.site_of(request).url(place)} if said.conversation is None else {},
-        mine=room.shown(f"{result.id}-said", True, said.parts, result.created_at),
-        answer=room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None,
-        card=card,
+        status,
+        headers,
+        mine=replace(room.shown(turn_id, True, said.parts, None), trouble=card),
+        answer=answer,
         agent_name=agent.name,
-        conversation_id=result.conversation_id,
+        conversation_id=conversation_id,
         key=uuid4().hex,
-        left=views.left_line(limits, agent),
+        left=views.left_line(await ctx.port(Usage).limits(), agent),
+        begun=begun,
+        title=room.title(begun) if begun else "",
+        recent=room.links(recent),
     )
+
+
+def _place(conversation_id: str | None) -> str:
+    return f"/chat/{conversation_id}" if conversation_id else "/chat"
 
 
 async def _refused(request: Request, agent: AgentInfo, said: Said, error: TollhouseError) -> Response:
     """The card in the place of the answer, with the answer's true status."""
     ctx = context_of(request)
+    if isinstance(error, BackendError) and error.extra.get("turn_id") and error.extra.get("conversation_id"):
+        return await _unanswered(request, agent, said, error)
     card = await _card(ctx, agent, said, error)
     # What may still have arrived keeps its key: sending it again finds the same turn. What is settled gets a fresh one.
     unsure = isinstance(error, Unavailable | RateLimited) or error.http_code == "turn_running"
@@ -152,4 +221,13 @@ async def _card(ctx: PluginContext[Any], agent: AgentInfo, said: Said, error: To
         return Card(words.STILL_RUNNING, words.STILL_RUNNING_TEXT, actions=[Action(words.OPEN_CHAT, here)])
     if error.http_code == "idempotency_mismatch":
         return Card(words.SENT_BEFORE, words.SENT_BEFORE_TEXT, failed=True, actions=[Action(words.OPEN_CHAT, here)])
-    return Card(words.NOT_ANSWERED, error.detail, failed=True, again=error.may_retry or isinstance(error, Unavailable))
+    if isinstance(error, TooLarge):
+        return Card(words.TOO_LARGE, error.detail, failed=True)
+    again = error.may_retry or isinstance(error, Unavailable)
+    return Card(
+        words.NOT_ANSWERED,
+        error.detail,
+        failed=True,
+        help=words.try_in(error.retry_after) if error.retry_after else "",
+        again=again,
+    )

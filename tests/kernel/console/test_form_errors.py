@@ -1,0 +1,127 @@
+"""What is wrong with a form: all of it at once, beside the fields, in words of people, and without a secret."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
+
+from tests.kernel.console.conftest import House
+from tests.kernel.console.test_stories import PLAN, version_fields
+from tollhouse.console.sentences import human
+
+
+def errors_of(page: str) -> dict[str, str]:
+    """What stands beside the fields, by the id of the field."""
+    return dict(re.findall(r'<span class="error" id="([^"]+)-error">([^<]+)</span>', page))
+
+
+class Everything(BaseModel):
+    """Fails in each way that a form can."""
+
+    model_config = ConfigDict(extra="forbid")
+    needed: str
+    long: Annotated[str, Field(max_length=2)] = ""
+    short: Annotated[str, Field(min_length=3)] = "abc"
+    empty: Annotated[str, Field(min_length=1)] = "a"
+    form: Annotated[str, Field(pattern="^a$")] = "a"
+    whole: int = 0
+    fraction: float = 0
+    low: Annotated[int, Field(ge=5)] = 5
+    high: Annotated[int, Field(le=5)] = 5
+    above: Annotated[float, Field(gt=5)] = 6
+    below: Annotated[float, Field(lt=5)] = 4
+    yes: bool = True
+    one: Literal["a", "b", "c"] = "a"
+    some: Annotated[list[str], Field(max_length=1)] = []
+    things: dict[str, str] = {}
+    who: UUID | None = None
+    where: HttpUrl | None = None
+    when: date | None = None
+
+
+WRONG: dict[str, Any] = {
+    "long": "abc", "short": "a", "empty": "", "form": "b", "whole": "x", "fraction": "x", "low": 4, "high": 6, "above": 5,
+    "below": 5, "yes": "x", "one": "d", "some": ["a", "b"], "things": 4, "who": "x", "where": "ftp://x", "when": "x", "more": 1,
+}  # fmt: skip
+
+
+def test_no_word_of_the_library_reaches_a_person() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Everything.model_validate(WRONG)
+    said = {fault["loc"][0]: human(fault["msg"]) for fault in caught.value.errors()}
+    assert said.keys() == {"needed", *WRONG}
+    for text in said.values():
+        assert not re.search(r"[Ii]nput|should|pattern|valid |parse|permitted|characters? after", text), text
+    assert said["low"] == "At least 5"
+    assert said["one"] == "Choose one of these: a, b or c"
+    assert said["needed"] == said["empty"] == "Fill this in"
+    assert human("an interval is one of month, year.") == "An interval is one of month, year."
+
+
+async def test_a_plan_says_all_that_is_wrong_with_it(house: House) -> None:
+    admin = await house.browser("admin")
+    bad = {**PLAN, "price": "free", "name": "", "slug": "Not A Slug", "grace_days": "400", "position": "first"}
+    refused = await admin.post("/console/plans", **bad)
+    assert refused.status == 422
+    assert errors_of(refused.text).keys() == {"price", "name", "slug", "grace-days", "position"}
+    assert "5 things need your attention" in refused.text
+    assert 'value="Not A Slug"' in refused.text
+    assert 'role="alert" tabindex="-1" autofocus' in refused.text
+
+
+async def test_settings_say_all_that_is_wrong_with_them(house: House) -> None:
+    admin = await house.browser("admin")
+    bad = {"name": "", "timezone": "Mars/Olympus", "currency": "EUR", "language": "english!", "hosts": "http://x"}
+    bad |= {"accent": "red", "radius": "400", "daily_cost_cap": "much"}
+    refused = await admin.post("/console/settings", **bad)
+    found = errors_of(refused.text)
+    assert found.keys() == {"name", "timezone", "language", "hosts", "accent", "radius", "daily-cost-cap"}
+    assert found["accent"] == "Write a colour as #7a1f3d"
+    assert found["radius"] == "At most 32"
+    del bad["daily_cost_cap"]
+    again = await admin.post("/console/settings", **bad)
+    assert errors_of(again.text).keys() == found.keys() - {"daily-cost-cap"}
+
+
+async def test_a_version_says_all_that_is_wrong_with_it(house: House) -> None:
+    admin = await house.browser("admin")
+    form = version_fields(house, "{{ nobody }}", max_output_tokens="many", history_messages="-4")
+    refused = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
+    found = errors_of(refused.text)
+    assert found.keys() == {"template", "max-output-tokens", "history-messages"}
+    assert found["history-messages"] == "At least 0"
+
+
+async def test_a_secret_that_was_typed_is_asked_for_again_beside_its_field(house: House) -> None:
+    admin = await house.browser("admin")
+    form = {"kind": "llm", "plugin": "scripted", "name": "Mine", "values.region": "x" * 30, "values.api_key": "sk-typed-once"}
+    refused = await admin.post("/console/connections", **form)
+    assert refused.status == 422
+    assert "sk-typed-once" not in refused.text
+    found = errors_of(refused.text)
+    assert found["values-region"] == "At most 20 characters"
+    assert found["values-api-key"].startswith("Type it again")
+    assert f'value="{"x" * 30}"' in refused.text
+    untyped = await admin.post("/console/connections", **{**form, "values.api_key": ""})
+    assert errors_of(untyped.text).keys() == {"values-region"}
+
+
+async def test_an_invitation_asks_for_the_password_again(house: House) -> None:
+    operator = await house.browser("owner", operator=True)
+    made = await operator.post(
+        "/console/tenants", slug="t" + house.slug[-6:], name="New", currency="EUR", timezone="UTC", language="en"
+    )
+    link = re.search(r"/t/([^/]+)(/claim/[^<\s]+)", made.text)
+    assert link is not None
+    from tests.kernel.console.conftest import Browser
+
+    refused = await Browser(house.process.app, link[1]).post(link[2], email="nobody", password="short", name="x" * 300)
+    assert errors_of(refused.text).keys() == {"email", "password", "name"}
+    typed = await Browser(house.process.app, link[1]).post(link[2], email="nobody", password="a long enough one 77", name="")
+    assert errors_of(typed.text)["password"].startswith("Type it again")
+    assert "a long enough one" not in typed.text
