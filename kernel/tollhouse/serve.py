@@ -35,7 +35,7 @@ async def serve(settings: Settings, *, first: bool) -> None:
         ConfigError: one line.
     """
     check_settings(settings)
-    async with open_database(settings) as dsn:
+    async with open_database(settings, prepares=first) as dsn:
         token = None
         if first:
             await prepare(settings, dsn)

@@ -14,6 +14,7 @@ from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
 from tollhouse.store.embedded_socket import reachable_address
 from tollhouse.store.scope import LOGIN_ROLE
+from tollhouse.wiring.inspection import inspect_database, require
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,9 @@ async def work(settings: Settings, build: Build) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        runtime = await build(settings, await database_dsn(settings))
+        dsn = await database_dsn(settings)
+        require(await inspect_database(dsn))
+        runtime = await build(settings, dsn)
         try:
             await runtime.start()
             log.info("the worker is ready")
@@ -83,13 +86,3 @@ async def work(settings: Settings, build: Build) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
     log.info("the worker has stopped")
-
-
-def main(settings: Settings, build: Build) -> int:
-    """The command. Gives the exit code; a wrong setting is one line."""
-    try:
-        asyncio.run(work(settings, build))
-    except ConfigError as error:
-        log.error("%s", error.detail)
-        return 2
-    return 0

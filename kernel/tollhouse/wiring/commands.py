@@ -24,7 +24,6 @@ from tollhouse.tenants.values import Tenant
 from tollhouse.usage.verify import verify
 from tollhouse.wiring.bootstrap import bootstrap
 from tollhouse.wiring.container import Container
-from tollhouse.wiring.database import check_schema
 from tollhouse.wiring.installation import open_container, open_database, prepare, upgrade_database
 
 JOB_CONNECTIONS = 6
@@ -44,7 +43,7 @@ async def initialise(settings: Settings, email: str, password: str) -> dict[str,
         ConfigError: there is an operator already.
         InvalidInput: the e-mail or the password is not acceptable.
     """
-    async with open_database(settings) as dsn:
+    async with open_database(settings, prepares=True) as dsn:
         await prepare(settings, dsn)
         async with open_container(settings, dsn) as container:
             if await bootstrap(container) is None:
@@ -64,7 +63,7 @@ async def initialise(settings: Settings, email: str, password: str) -> dict[str,
 
 async def upgrade(settings: Settings) -> str:
     """Migrate; the revision that the schema is at now."""
-    async with open_database(settings) as dsn:
+    async with open_database(settings, prepares=True) as dsn:
         await upgrade_database(settings, dsn)
         store = Store(dsn, pool_size=1, hot_pool_size=1)
         try:
@@ -82,7 +81,6 @@ async def check_database(settings: Settings) -> list[str]:
     async with open_database(settings) as dsn:
         store = Store(dsn, pool_size=1, hot_pool_size=1)
         try:
-            await check_schema(store)
             await open_secrets(store, settings)
         finally:
             await store.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -126,16 +125,16 @@ async def test_a_worker_runs_until_it_is_told_to_stop(cluster: Any, tmp_path: Pa
     assert runtime.seen == [cluster.dsn, "start", "stopped", "close"]
 
 
-def test_a_worker_never_starts_a_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_worker_never_starts_a_database(tmp_path: Path) -> None:
     async def build(settings: Settings, dsn: str) -> Runtime:
         raise AssertionError
 
-    with caplog.at_level(logging.ERROR):
-        assert worker.main(Settings(database_url=None, data_dir=tmp_path), build) == 2
-    assert [record.getMessage() for record in caplog.records] == [
+    with pytest.raises(ConfigError) as refused:
+        await worker.work(Settings(database_url=None, data_dir=tmp_path), build)
+    assert refused.value.detail == (
         f"no embedded database runs in {tmp_path}: start `tollhouse serve` first, or set DATABASE_URL"
-    ]
-    assert list(tmp_path.iterdir()) == []
+    )
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_worker_finds_the_embedded_database(cluster: Any, tmp_path: Path) -> None:
