@@ -17,6 +17,7 @@ from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
 from tollhouse.store import jobs as queue
 from tollhouse.wiring.jobs import JobHandlers, Jobs, task_names
+from tollhouse.wiring.running import run
 
 
 def test_every_task_has_a_retry_policy(stage: Any) -> None:
@@ -114,14 +115,14 @@ class Runtime:
         self.seen.append("close")
 
 
-async def test_a_worker_runs_until_it_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
+def test_a_worker_runs_until_it_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
     runtime = Runtime()
 
     async def build(settings: Settings, dsn: str) -> Runtime:
         runtime.seen.append(dsn)
         return runtime
 
-    await worker.work(Settings(database_url=cluster.dsn, data_dir=tmp_path), build)
+    run(worker.work(Settings(database_url=cluster.dsn, data_dir=tmp_path), build), service=True)
     assert runtime.seen == [cluster.dsn, "start", "stopped", "close"]
 
 

@@ -128,7 +128,7 @@ def test_a_file_of_plugins_that_cannot_be_read(config: Path, monkeypatch: pytest
     ],
 )
 def test_links_to_an_address_of_version_6_have_brackets(host: str, url: str) -> None:
-    assert Settings(host=host).base_url == url
+    assert Settings(host=host, port=8000, public_url="").base_url == url
 
 
 def test_a_variable_that_would_be_ignored_is_named_with_what_was_meant() -> None:
