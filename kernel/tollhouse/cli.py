@@ -230,9 +230,9 @@ def plugins_list() -> None:
 @plugins.command("check")
 def plugins_check() -> None:
     """Load every plugin that is switched on, with all checks of a start."""
-    from tollhouse.host.loader import load_plugins
+    from tollhouse.wiring.commands import check_plugins
 
-    host = load_plugins(settings_of())
+    host = check_plugins(settings_of())
     say(f"{len(host.plugins)} plugins are in order: {', '.join(host.plugins)}")
 
 
@@ -240,9 +240,9 @@ def plugins_check() -> None:
 @click.argument("name")
 def plugins_show(name: str) -> None:
     """What a plugin offers and needs, as JSON."""
-    from tollhouse.host.loader import load_plugins
+    from tollhouse.wiring.commands import describe_plugin
 
-    say(json.dumps(load_plugins(settings_of()).describe(name), indent=2, default=str))
+    say(json.dumps(describe_plugin(settings_of(), name), indent=2, default=str))
 
 
 @cli.command("run", context_settings={"ignore_unknown_options": True})

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from tollhouse.host.bounded import TookTooLong, bounded
+from tollhouse.host.checks import miss
 from tollhouse.host.errors import PluginFailed
 from tollhouse.plugin import AuthProvider, Channel, Command, ConfigError, Event, LLMBackend, Mount, NotFound, PaymentProvider
 
@@ -118,7 +119,7 @@ class Host:
         """
         plugin = self.plugins.get(name)
         if plugin is None:
-            raise NotFound()
+            raise NotFound(f"plugin {name!r} is not enabled; {miss(name, self.plugins)}")
         return {
             "name": name,
             "distribution": plugin.distribution,
