@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.starts.conftest import Databases, Program
+from tests.kernel.starts.conftest import Databases, Program, ended
+from tollhouse.store.embedded import embedded_available
 from tollhouse.store.migrations.head import HEAD
 from tollhouse.wiring import database as code
 
@@ -90,6 +93,37 @@ async def test_an_empty_database_and_a_migration_that_was_cut_short_are_upgraded
     outcome = await program.run("db", "upgrade", DATABASE_URL=databases.address(database))
     assert (outcome.code, outcome.out) == (0, f"the schema is {HEAD}\n"), outcome.err
     assert (await program.run("db", "check")).code == 0
+
+
+async def _says(code: str, text: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that lets nobody in: it reads who comes, and answers with an error."""
+    await reader.readexactly(int.from_bytes(await reader.readexactly(4)) - 4)
+    fields = f"SFATAL\0VFATAL\0C{code}\0M{text}\0\0".encode()
+    writer.write(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "says"),
+    [
+        ("28P01", 'password authentication failed for user "ada"', "does not let us in: password authentication failed"),
+        ("53300", "sorry, too many clients already", "refuses the connection: sorry, too many clients already"),
+        ("57P03", "the database system is starting up", "refuses the connection: the database system is starting up"),
+    ],
+)
+async def test_a_server_that_lets_nobody_in(program: Program, code: str, text: str, says: str) -> None:
+    async with await asyncio.start_server(partial(_says, code, text), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        line = (await program.run("serve", DATABASE_URL=f"postgresql://ada:hunter2@127.0.0.1:{port}/x?sslmode=disable")).line()
+    assert line.startswith(f"the database at 127.0.0.1:{port} {says}")
+    assert "hunter2" not in line
+
+
+@pytest.mark.skipif(embedded_available() is not None, reason=str(embedded_available()))
+async def test_two_processes_prepare_one_installation_at_once(program: Program) -> None:
+    processes = [await program.begin("db", "upgrade") for _ in range(3)]
+    for outcome in [await ended(process) for process in processes]:
+        assert (outcome.code, outcome.out) == (0, f"the schema is {HEAD}\n"), outcome.err
 
 
 @pytest.mark.parametrize("command", [("serve",), ("worker",), ("db", "upgrade"), ("tenants", "list")], ids=name)
