@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
+# While modules are imported there is nothing to give back yet: a Ctrl-C ends the process at once, and without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import json
 import logging
 import os

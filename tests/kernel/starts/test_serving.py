@@ -166,6 +166,17 @@ async def test_a_worker_stops_while_a_plugin_hangs(current: Program) -> None:
     assert (outcome.code, outcome.err) == (0, "")
 
 
+async def test_ctrl_c_while_modules_are_imported_is_quiet(program: Program, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "uvicorn.py").write_text("import sys, time\nprint('waiting', file=sys.stderr, flush=True)\ntime.sleep(3600)\n")
+    program.env["PYTHONPATH"] = str(site)
+    process = await program.begin("serve")
+    await said(process.stderr, "waiting")
+    process.send_signal(signal.SIGINT)
+    assert (await ended(process)).err == ""
+
+
 @needs_embedded
 @pytest.mark.parametrize(("moment", "number"), [("initdb", signal.SIGINT), ("migration", signal.SIGTERM)])
 async def test_a_start_that_is_cut_short_leaves_nothing_running(program: Program, moment: str, number: signal.Signals) -> None:
