@@ -83,6 +83,14 @@ class Settings(BaseSettings):
     def _a_host(cls, value: str) -> str:
         return value.removeprefix("[").removesuffix("]")
 
+    @field_validator("data_dir")
+    @classmethod
+    def _a_folder(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"{value} begins with the home of somebody who does not exist") from None
+
     @field_validator("public_url")
     @classmethod
     def _a_url(cls, value: str) -> str:

@@ -148,3 +148,14 @@ async def test_a_wrong_data_directory_is_not_furnished(program: Program, command
     assert "nowhere" in line
     assert "tollhouse serve" in line
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("command", [("serve",), ("worker",), ("db", "check")], ids=name)
+async def test_a_data_directory_that_cannot_be_one(
+    program: Program, databases: Databases, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("")
+    program.env |= {"DATABASE_URL": databases.address(await databases.current()), "DATA_DIR": "taken"}
+    assert (await program.run(*command)).line() == (
+        "the master key taken/master.key cannot be made: File exists; DATA_DIR must be a folder that we may write to"
+    )

@@ -53,6 +53,7 @@ SECRET = "hunter2"
         ("TOLLHOUSE_TRUSTED_PROXIES", "10.0.0.0/33", "such as 10.0.0.1,192.168.0.0/16"),
         ("TOLLHOUSE_TRUSTED_PROXIES", '["10.0.0.1"', "is not valid JSON"),
         ("TOLLHOUSE_WORKERS", "many", "valid integer"),
+        ("DATA_DIR", "~nobody-of-this-name/data", "home of somebody who does not exist"),
     ],
 )
 def test_a_bad_value_is_one_line_and_gives_no_secret_away(
@@ -97,6 +98,12 @@ def test_a_database_is_named_as_other_programs_name_it(
     found = load_settings().database_url
     assert found is not None
     assert found.get_secret_value() == dsn
+
+
+def test_a_data_directory_in_the_home_is_the_same_for_all(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(config.parent))
+    monkeypatch.setenv("DATA_DIR", "~/data")
+    assert load_settings().data_dir == config.parent / "data"
 
 
 def test_an_empty_variable_is_none(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
