@@ -61,7 +61,10 @@ class _Place:
         """
         pause = PAUSE_SECONDS
         while True:
-            fault, code = await self._live()
+            try:
+                fault, code = await self._live()
+            except OSError as error:  # no room for another process, for the moment
+                fault, code = str(error), 1
             if not self.started.is_set():
                 raise ConfigError(fault or f"a server process ended at its start ({_how(code)}); see the lines above")
             await asyncio.sleep(pause)

@@ -48,6 +48,12 @@ BLOCKS = """
         print("waiting", file=sys.stderr, flush=True)
         time.sleep(3600)
 """
+REGISTERS = """
+    @th.impl
+    def register_channels(self, settings):
+        print("waiting", file=sys.stderr, flush=True)
+        time.sleep(3600)
+"""
 THREAD = """
     @th.impl
     async def on_startup(self, settings):
@@ -138,6 +144,7 @@ async def test_a_failed_start_stops_the_embedded_database(program: Program) -> N
         pytest.param(REFUSES, signal.SIGTERM, {}, id="does not let itself be cancelled"),
         pytest.param(BLOCKS, signal.SIGINT, {}, id="blocks the loop"),
         pytest.param(THREAD, signal.SIGTERM, {}, id="waits for a thread"),
+        pytest.param(REGISTERS, signal.SIGTERM, {}, id="blocks while it is asked what it offers"),
         pytest.param(WAITS, signal.SIGTERM, SEVERAL, id="waits in several processes"),
         pytest.param(BLOCKS, signal.SIGINT, SEVERAL, id="blocks several processes"),
     ],
