@@ -114,7 +114,7 @@ async def create_tenant(container: Container, slug: str, name: str, currency: st
     return {"id": str(tenant.id), "slug": tenant.slug, "owner_link": page_of(container, tenant, f"/claim/{links[0]}")}
 
 
-async def find_tenant(container: Container, slug: str) -> Tenant:
+async def _tenant(container: Container, slug: str) -> Tenant:
     """A tenant by its short name.
 
     Raises:
@@ -137,7 +137,7 @@ async def list_tenants(container: Container) -> list[dict[str, Any]]:
 
 async def suspend_tenant(container: Container, slug: str, suspended: bool) -> str:
     """Suspend or resume a tenant; its slug."""
-    tenant = await find_tenant(container, slug)
+    tenant = await _tenant(container, slug)
     change = container.tenants.suspend if suspended else container.tenants.resume
     return (await change(tenant.id, actor=CLI)).slug
 
@@ -148,7 +148,7 @@ async def sign_in_link(container: Container, email: str, slug: str | None) -> st
     Raises:
         NotFound: there is no such tenant or user.
     """
-    tenant = await find_tenant(container, slug or container.settings.default_tenant)
+    tenant = await _tenant(container, slug or container.settings.default_tenant)
     try:
         user = await container.users.find(tenant.id, email)
     except NotFound:
@@ -162,7 +162,7 @@ async def verify_ledgers(container: Container, slug: str | None) -> list[dict[st
     """Every difference between the ledger and its projections."""
     chosen: list[dict[str, Any]] = await list_tenants(container)
     if slug is not None:
-        chosen = [{"id": (await find_tenant(container, slug)).id, "slug": slug}]
+        chosen = [{"id": (await _tenant(container, slug)).id, "slug": slug}]
     found: list[dict[str, Any]] = []
     for tenant in chosen:
         differences = [*await verify(container.store, tenant["id"]), *await verify_rollups(container.store, tenant["id"])]
