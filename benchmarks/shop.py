@@ -58,7 +58,7 @@ async def main() -> None:
     options = parser.parse_args()
     settings = load_settings()
     upstreams = {"fast": f"{options.upstream}/fast", "slow": f"{options.upstream}/slow"}
-    async with open_database(settings) as dsn:
+    async with open_database(settings, prepares=True) as dsn:
         await prepare(settings, dsn)
         async with open_container(settings, dsn) as container:
             options.keys.write_text(json.dumps(await furnish(container, upstreams, options.users)))

@@ -15,14 +15,13 @@ from tollhouse.gateway.application import Application, build_application
 from tollhouse.gateway.parts import GatewayParts
 from tollhouse.policy.rules import RULES, Rule
 from tollhouse.runtime.outbound import Outbound
-from tollhouse.settings import Settings, load_settings
+from tollhouse.settings import Settings
 from tollhouse.store.errors import DatabaseDown, SchemaMismatch
-from tollhouse.store.secrets import SecretBox, load_master_key, verify_master_key
+from tollhouse.store.secrets import SecretBox, verify_master_key
 from tollhouse.store.store import Store
 from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container, build
 from tollhouse.wiring.database import check_schema
-from tollhouse.wiring.logs import configure
 from tollhouse.wiring.services import kernel_mounts
 
 log = logging.getLogger(__name__)
@@ -123,11 +122,3 @@ class Process:
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("the job worker stopped; jobs wait until a worker runs again", exc_info=error)
-
-
-def create_app() -> Application:
-    """The application of one of several server processes; the first one has prepared the database."""
-    settings = load_settings()
-    configure(settings)
-    assert settings.database_url is not None, "serve tells its processes where the database is"
-    return Process(settings, settings.database_url.get_secret_value(), load_master_key(settings)).app

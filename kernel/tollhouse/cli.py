@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import signal
+
+# While modules are imported there is nothing to give back yet: a Ctrl-C ends the process at once, and without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import json
+import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tollhouse.plugin.errors import ConfigError, TollhouseError
-from tollhouse.settings import Settings, load_settings
-from tollhouse.wiring.container import Container
-from tollhouse.wiring.logs import configure
+if TYPE_CHECKING:  # whoever asks for help, or mistypes, need not wait for the whole kernel to be imported
+    from tollhouse.settings import Settings
+    from tollhouse.wiring.container import Container
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fast loop."""
-    import uvloop
+def run(work: Coroutine[Any, Any, T], *, service: bool = False) -> T:
+    """Run a coroutine until it ends or the process is told to stop."""
+    from tollhouse.wiring.running import run as run_now
 
-    return uvloop.run(work)
+    return run_now(work, service=service)
 
 
 def in_container(work: Callable[[Container], Awaitable[T]]) -> T:
@@ -38,8 +46,13 @@ def in_container(work: Callable[[Container], Awaitable[T]]) -> T:
 
 def settings_of() -> Settings:
     """The settings, with logging set up."""
+    from tollhouse.settings import load_settings, unknown_variables
+    from tollhouse.wiring.logs import configure
+
     settings = load_settings()
     configure(settings)
+    for line in unknown_variables(settings, os.environ):
+        log.warning("%s", line)
     return settings
 
 
@@ -60,7 +73,7 @@ def serve(first: bool) -> None:
     """Serve the API, the pages and the jobs."""
     from tollhouse.serve import serve as serve_now
 
-    run(serve_now(settings_of(), first=first))
+    run(serve_now(settings_of(), first=first), service=True)
 
 
 @cli.command()
@@ -69,7 +82,7 @@ def worker() -> None:
     from tollhouse.wiring.worker_process import build_worker
     from tollhouse.worker import work
 
-    run(work(settings_of(), build_worker))
+    run(work(settings_of(), build_worker), service=True)
 
 
 @cli.command()
@@ -216,16 +229,16 @@ def plugins_list() -> None:
     """Every installed plugin; nothing is imported."""
     from tollhouse.host.loader import inspect_installed
 
-    for one in inspect_installed(load_settings().enabled):
+    for one in inspect_installed(settings_of().enabled):
         say(f"{one.name:<16} {'on ' if one.enabled else 'off'} {one.distribution} {one.version}")
 
 
 @plugins.command("check")
 def plugins_check() -> None:
     """Load every plugin that is switched on, with all checks of a start."""
-    from tollhouse.host.loader import load_plugins
+    from tollhouse.wiring.commands import check_plugins
 
-    host = load_plugins(load_settings())
+    host = check_plugins(settings_of())
     say(f"{len(host.plugins)} plugins are in order: {', '.join(host.plugins)}")
 
 
@@ -233,9 +246,9 @@ def plugins_check() -> None:
 @click.argument("name")
 def plugins_show(name: str) -> None:
     """What a plugin offers and needs, as JSON."""
-    from tollhouse.host.loader import load_plugins
+    from tollhouse.wiring.commands import describe_plugin
 
-    say(json.dumps(load_plugins(load_settings()).describe(name), indent=2, default=str))
+    say(json.dumps(describe_plugin(settings_of(), name), indent=2, default=str))
 
 
 @cli.command("run", context_settings={"ignore_unknown_options": True})
@@ -246,24 +259,36 @@ def run_command(plugin: str, command: str, arguments: tuple[str, ...]) -> None:
     """Run a command that a plugin brings: ``tollhouse run PLUGIN COMMAND …``."""
     from tollhouse.wiring.commands import plugin_command
 
-    sys.exit(run(plugin_command(load_settings(), plugin, command, arguments)))
+    sys.exit(run(plugin_command(settings_of(), plugin, command, arguments)))
 
 
 def main() -> None:
     """The entry point; an expected failure is one line."""
+    code = outcome()
+    from tollhouse.wiring.running import end
+
+    end(code)
+
+
+def outcome() -> int:
+    """Run the command that was asked for; the exit code."""
     try:
-        cli.main(standalone_mode=False)
+        result = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except ConfigError as error:
+        return error.exit_code
+    except SystemExit as error:
+        return int(error.code or 0)
+    except Exception as error:
+        from tollhouse.plugin.errors import TollhouseError
+
+        if not isinstance(error, TollhouseError):
+            raise
         click.echo(f"tollhouse: {error.detail}", err=True)
-        sys.exit(1)
-    except TollhouseError as error:
-        click.echo(f"tollhouse: {error.detail}", err=True)
-        sys.exit(1)
+        return 1
+    return result if isinstance(result, int) else 0
 
 
 if __name__ == "__main__":

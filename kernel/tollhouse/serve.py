@@ -1,31 +1,24 @@
-"""``tollhouse serve``: the database, the preparation of a first start, and the server processes."""
+"""``tollhouse serve``: the address, the database, the preparation of a first start, and the server processes."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import os
-import signal
+import socket
 import sys
-from collections.abc import Iterator
 from urllib.parse import urlsplit
-
-import uvicorn
 
 from tollhouse.app import Process
 from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
 from tollhouse.store.rates import MEMORY
-from tollhouse.store.secrets import open_secrets
+from tollhouse.store.secrets import SecretBox, open_secrets
 from tollhouse.store.store import Store
 from tollhouse.wiring.bootstrap import bootstrap, is_furnished
 from tollhouse.wiring.installation import open_container, open_database, prepare
+from tollhouse.wiring.server_process import serve_here
+from tollhouse.wiring.supervisor import serve_many
 
 log = logging.getLogger(__name__)
-
-KEEP_ALIVE_SECONDS = 5
-GRACE_SECONDS = 30
 
 
 async def serve(settings: Settings, *, first: bool) -> None:
@@ -34,25 +27,56 @@ async def serve(settings: Settings, *, first: bool) -> None:
     Raises:
         ConfigError: one line.
     """
-    check_settings(settings)
-    async with open_database(settings) as dsn:
-        token = None
-        if first:
-            await prepare(settings, dsn)
-        store = Store(dsn, pool_size=1, hot_pool_size=1)
+    with bind(settings.host, settings.port) as listener:  # before anything is started that would have to be stopped
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        check_settings(settings)
+        async with open_database(settings, prepares=first) as dsn:
+            box, token = await _prepared(settings, dsn, first=first)
+            if settings.workers == 1:
+                await serve_here(settings, Process(settings, dsn, box), listener, lambda: greet(settings, token))
+            else:
+                await serve_many(settings, dsn, listener, lambda: greet(settings, token))
+
+
+async def _prepared(settings: Settings, dsn: str, *, first: bool) -> tuple[SecretBox, str | None]:
+    """The master key, and the token of a link that makes the operator, as long as there is none."""
+    if first:
+        await prepare(settings, dsn)
+    store = Store(dsn, pool_size=1, hot_pool_size=1)
+    try:
+        box = await open_secrets(store, settings)
+        furnish = first and not await is_furnished(store)
+    finally:
+        await store.close()
+    if not furnish:
+        return box, None
+    async with open_container(settings, dsn) as container:
+        return box, await bootstrap(container)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at this address, which nobody can connect to before somebody serves; port 0 takes any that is free.
+
+    Raises:
+        ConfigError: the address is not ours, or taken.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        listener = socket.socket(family, kind)
         try:
-            box = await open_secrets(store, settings)
-            furnish = first and not await is_furnished(store)
-        finally:
-            await store.close()
-        if furnish:
-            async with open_container(settings, dsn) as container:
-                token = await bootstrap(container)
-        if settings.workers == 1:
-            await _serve_here(settings, Process(settings, dsn, box), token)
-        else:
-            greet(settings, token)
-            await _serve_many(settings, dsn)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if host == "::":  # every address, those of version 4 too, whatever the system's habit
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen at {host or 'any address'}, port {port}: {why}; see HOST and PORT") from None
+    return listener
 
 
 def check_settings(settings: Settings) -> None:
@@ -87,72 +111,3 @@ def greet(settings: Settings, token: str | None) -> None:
         lines += [f"  The console is at {settings.base_url}/console"]
     sys.stdout.write("\n".join([*lines, "  Ctrl-C stops it.", "", ""]))
     sys.stdout.flush()
-
-
-def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        **more,  # type: ignore[arg-type]
-    )
-
-
-class _Server(uvicorn.Server):
-    """Stops on SIGINT and SIGTERM and lets us go on afterwards: uvicorn's own would raise the signal again, and the embedded
-    database would be left running."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle the signals while the server runs, and put the old handlers back."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-async def _serve_here(settings: Settings, process: Process, token: str | None) -> None:
-    config = _config(settings, process.app)
-    server = _Server(config)
-    try:
-        listener = config.bind_socket()  # before anything is started that would have to be stopped
-        greet(settings, token)
-        with listener:
-            await server.serve(sockets=[listener])
-    except SystemExit:
-        raise ConfigError(f"could not start at {settings.host}:{settings.port}; see the lines above") from None
-    if not server.started:
-        raise ConfigError("the server did not start; see the lines above")
-
-
-async def _serve_many(settings: Settings, dsn: str) -> None:
-    """Several processes on one socket, each with an application of its own, under uvicorn's supervisor."""
-    options = ["--factory", "--host", settings.host, "--port", str(settings.port), "--workers", str(settings.workers)]
-    options += ["--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "on", "--log-level", "warning"]
-    options += ["--no-access-log", "--no-server-header", "--no-proxy-headers", "--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)]
-    options += ["--timeout-graceful-shutdown", str(GRACE_SECONDS)]
-    environment = {**os.environ, "DATABASE_URL": dsn}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "uvicorn", "tollhouse.app:create_app", *options, env=environment, start_new_session=True
-    )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, child.send_signal, signal.SIGTERM)
-    try:
-        if await child.wait() not in (0, -signal.SIGTERM):
-            raise ConfigError("the server processes ended; see the lines above")
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -5,12 +5,15 @@ One class, read once at start. A bad value stops the start with one line that na
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +22,9 @@ from tollhouse.plugin.errors import ConfigError
 
 ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?", re.ASCII)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+PREFIX = "TOLLHOUSE_"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+RATE_STORAGES = ("memory", "redis", "rediss", "redis+unix")
 
 
 def _env(name: str) -> AliasChoices:
@@ -28,7 +34,7 @@ def _env(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Every setting, with its default. Environment variables are the upper-case names, also with ``TOLLHOUSE_`` before them."""
 
-    model_config = SettingsConfigDict(extra="forbid", env_prefix="TOLLHOUSE_", populate_by_name=True)
+    model_config = SettingsConfigDict(extra="forbid", env_prefix=PREFIX, populate_by_name=True)
 
     host: str = Field("127.0.0.1", validation_alias=_env("HOST"), description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, validation_alias=_env("PORT"), description="Port to listen on.")
@@ -49,8 +55,9 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="Server processes.")
     jobs: bool = Field(True, description="Run a job worker inside the server process.")
     job_concurrency: int = Field(50, ge=1, description="Jobs that one worker runs at the same time.")
-    trusted_proxies: list[str] = Field(
-        default_factory=list, description="Addresses or networks whose X-Forwarded-For and -Proto are believed."
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Addresses or networks, separated by commas, whose X-Forwarded-For and -Proto are believed.",
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
@@ -77,17 +84,16 @@ class Settings(BaseSettings):
     enabled: list[str] = Field(default_factory=list, description="Plugins that run here (plugins.toml).")
     plugin_settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Their settings (plugins.toml).")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _a_list(cls, value: Any) -> Any:
+        """A list, as JSON or with commas."""
         if not isinstance(value, str):
             return value
         try:
-            return (
-                json.loads(value) if value.lstrip().startswith("[") else [part for part in re.split(r"[\s,]+", value) if part]
-            )
-        except json.JSONDecodeError:
-            raise ValueError("must be origins separated by commas, or a JSON list of them") from None
+            return json.loads(value) if value.lstrip().startswith("[") else [one for one in re.split(r"[\s,]+", value) if one]
+        except ValueError:
+            raise ValueError("is not valid JSON; a list separated by commas will do") from None
 
     @field_validator("cors_origins")
     @classmethod
@@ -99,13 +105,70 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin[:100]!r} is no origin: scheme://host[:port] in small letters, nothing after it")
         return origins
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        for item in networks:
+            try:
+                ip_network(item, strict=False)
+            except ValueError:
+                expected = "such as 10.0.0.1,192.168.0.0/16"
+                raise ValueError(f"{item!r} is neither an address nor a network; expected is a list {expected}") from None
+        return networks
+
+    @field_validator("host")
+    @classmethod
+    def _a_host(cls, value: str) -> str:
+        return value.removeprefix("[").removesuffix("]")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _a_folder(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError(f"{value} begins with the home of somebody who does not exist") from None
+
     @field_validator("public_url")
     @classmethod
     def _a_url(cls, value: str) -> str:
-        value = value.rstrip("/")
-        parts = urlsplit(value)
-        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query):
-            raise ValueError("must be http(s)://host[:port] without a path")
+        parts = _split(value.strip().rstrip("/"))
+        if parts is not None and not any(parts):
+            return ""
+        if (
+            parts is None
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or not set(parts.netloc).isdisjoint("@ ")
+            or any((parts.path, parts.query, parts.fragment))
+        ):
+            raise ValueError("must be http(s)://host[:port], without a path, a query or a user's name")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("database_url")
+    @classmethod
+    def _a_database(cls, value: SecretStr | None) -> SecretStr | None:
+        """As libpq and asyncpg both read it. No message repeats any of it: it may hold a password."""
+        if value is None or not (text := value.get_secret_value().strip()):
+            return None
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
+            raise ValueError("must look like postgresql://user:password@host:5432/database")
+        place = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+        if "#" in rest or None in (_split(f"{scheme}://{host}") for host in place.split(",")):
+            raise ValueError(
+                "has a host or port that cannot be read; in user and password, write @ as %40, : as %3A, / as %2F, # as %23"
+            )
+        if not set(parse_qs(rest.partition("?")[2]).get("sslmode", ())) <= set(SSL_MODES):
+            raise ValueError(f"has an unknown sslmode; known are {', '.join(SSL_MODES)}")
+        return SecretStr(f"postgresql://{rest}")
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _a_storage(cls, value: str) -> str:
+        parts = _split(value)
+        if parts is None or parts.scheme not in RATE_STORAGES or not (parts.scheme == "memory" or parts.netloc or parts.path):
+            raise ValueError("must be memory:// or redis://host:port (rediss:// with TLS)")
         return value
 
     @property
@@ -114,7 +177,7 @@ class Settings(BaseSettings):
         if self.public_url:
             return self.public_url
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self.port}"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def secure_cookies(self) -> bool:
@@ -126,6 +189,16 @@ class Settings(BaseSettings):
     def cookies_work(self) -> bool:
         """Whether browsers keep any session cookie of ours."""
         return self.secure_cookies or self.allow_insecure_http
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None if host or port cannot be read."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -141,16 +214,39 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{"config": config, **_read_toml(config), **overrides})
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        # The loc of a value from the environment is the alias that held it, in any case.
+        name = ".".join(str(part) for part in first["loc"]).lower()
         raise ConfigError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
+def unknown_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """One line for each variable that looks like a setting and is none: it would be ignored in silence."""
+    known = {name.upper() for name in Settings.model_fields if name not in ("enabled", "plugin_settings")}
+    plugins = tuple(f"{name.upper().replace('-', '_')}__" for name in settings.enabled)
+    lines = []
+    for name in sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)):
+        if name in known or name.startswith(plugins):
+            continue
+        meant = difflib.get_close_matches(name, known, 1, 0.7)
+        if "__" in name:
+            why = "no enabled plugin has this name"
+        else:
+            why = "there is no such setting" + (f"; did you mean {PREFIX}{meant[0]}?" if meant else "")
+        lines.append(f"{PREFIX}{name} is ignored: {why}")
+    return lines
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise ConfigError(f"{path} does not exist; it names the plugins that run here (TOLLHOUSE_CONFIG points elsewhere)")
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        elsewhere = "it names the plugins that run here (TOLLHOUSE_CONFIG points elsewhere)"
+        raise ConfigError(f"{path} does not exist; {elsewhere}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; TOLLHOUSE_CONFIG must name a file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
     unknown = set(raw) - {"enabled", "settings"}
     if unknown:

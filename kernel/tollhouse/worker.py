@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
 from tollhouse.store.embedded_socket import reachable_address
 from tollhouse.store.scope import LOGIN_ROLE
+from tollhouse.wiring.inspection import inspect_database, require
 
 log = logging.getLogger(__name__)
 
@@ -66,30 +66,31 @@ async def database_dsn(settings: Settings, *, database: str = DATABASE) -> str:
 
 
 async def work(settings: Settings, build: Build) -> None:
-    """Run a worker until SIGTERM or SIGINT; running jobs get a moment, and what is left goes back to the queue."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Run a worker until this task is cancelled; running jobs get a moment, and what is left goes back to the queue.
+
+    Raises:
+        ConfigError: the database, the schema, a key or a plugin is not right; one line.
+    """
+    dsn = await database_dsn(settings)
+    require(await inspect_database(dsn))
+    runtime = await build(settings, dsn)
     try:
-        runtime = await build(settings, await database_dsn(settings))
-        try:
-            await runtime.start()
-            log.info("the worker is ready")
-            await runtime.jobs.run(stop)
-        finally:
-            await runtime.close()
+        await runtime.start()
+        log.info("the worker is ready")
+        await _until_cancelled(runtime.jobs)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        await runtime.close()
     log.info("the worker has stopped")
 
 
-def main(settings: Settings, build: Build) -> int:
-    """The command. Gives the exit code; a wrong setting is one line."""
+async def _until_cancelled(jobs: Runs) -> None:
+    """Cancelled, jobs would be cut off; told to stop, they end."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(jobs.run(stop), name="jobs")
     try:
-        asyncio.run(work(settings, build))
-    except ConfigError as error:
-        log.error("%s", error.detail)
-        return 2
-    return 0
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if running.done():
+            raise
+        stop.set()
+        await running

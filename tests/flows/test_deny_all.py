@@ -124,6 +124,7 @@ async def run_commands(house: House, tenant: Furnished) -> list[Any]:
         name: one
         for name, one in vars(commands).items()
         if inspect.iscoroutinefunction(one)
+        and not name.startswith("_")
         and one.__module__ == commands.__name__
         and "container" in inspect.signature(one).parameters
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from tollhouse.gateway.route_table import Entry
 
@@ -45,5 +48,10 @@ class Metrics:
         self._rate_limit_failures.inc()
 
     def render(self) -> bytes:
-        """The page that Prometheus reads."""
-        return generate_latest(self.registry)
+        """The page that Prometheus reads. Server processes under one supervisor write to a common folder, and any of them
+        answers for all: who asks cannot choose which one."""
+        if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            return generate_latest(self.registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+        return generate_latest(everybody)

@@ -105,6 +105,16 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {found!r}?)" if found else ""
 
 
+def miss(name: str, known: Iterable[str], *, at_most: int = 10) -> str:
+    """What to say after a name that is not known: what was probably meant, and the known names when they are few."""
+    names = sorted(known)
+    if not names:
+        return "there are none"
+    found = suggestion(name, names)
+    meant = f"did you mean {found!r}? " if found else ""
+    return f"{meant}There are more than {at_most}" if len(names) > at_most else f"{meant}Known are {_words(names)}"
+
+
 def _words(names: Iterable[str]) -> str:
     return ", ".join(names)
 

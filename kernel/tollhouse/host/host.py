@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
+from tollhouse.host.bounded import TookTooLong, bounded
+from tollhouse.host.checks import miss
 from tollhouse.host.errors import PluginFailed
 from tollhouse.plugin import AuthProvider, Channel, Command, ConfigError, Event, LLMBackend, Mount, NotFound, PaymentProvider
 
 T = TypeVar("T")
 NOTIFY_SECONDS: Final = 60.0
+STARTUP_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +73,25 @@ class Host:
         """The plugins that declared this event; the outbox gets one row for each."""
         return [plugin.name for plugin in self.plugins.values() if event in plugin.events]
 
-    async def startup(self) -> None:
+    async def startup(self, *, timeout: float = STARTUP_SECONDS) -> None:
         """Run ``on_startup`` of each plugin, in order.
 
         Raises:
-            ConfigError: a plugin refuses to start, or fails; one line that names it.
+            ConfigError: a plugin refuses to start, fails, or takes longer than ``timeout`` seconds; one line that names it.
         """
         for plugin in self.plugins.values():
             hook = plugin.hooks.get("on_startup")
             if hook is None:
                 continue
             try:
-                await hook(settings=plugin.settings)
+                await bounded(partial(hook, settings=plugin.settings), timeout)
+            except TookTooLong:
+                raise ConfigError(f"plugin {plugin.name!r} did not finish its on_startup within {timeout:g} seconds") from None
             except ConfigError as error:
                 raise ConfigError(f"plugin {plugin.name!r}: {error.detail}") from error
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise
                 raise ConfigError(f"plugin {plugin.name!r} failed in on_startup: {one_line(error)}") from error
 
     async def notify(self, plugin: str, event: Event, *, timeout: float = NOTIFY_SECONDS) -> None:
@@ -111,7 +119,7 @@ class Host:
         """
         plugin = self.plugins.get(name)
         if plugin is None:
-            raise NotFound()
+            raise NotFound(f"plugin {name!r} is not enabled; {miss(name, self.plugins)}")
         return {
             "name": name,
             "distribution": plugin.distribution,

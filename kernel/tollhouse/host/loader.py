@@ -216,6 +216,9 @@ def _settings(name: str, model: Any, table: Mapping[str, Any], environ: Mapping[
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "(all)"
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            unknown = f"is unknown; {checks.miss(field, model.model_fields, at_most=30)}"
+            raise ConfigError(f"plugin {name!r}: setting {field}: {unknown}") from None
         # The cause is left out: pydantic repeats the input in its own text, and the input may be a secret.
         raise ConfigError(f"plugin {name!r}: setting {field}: {first['msg'].removeprefix('Value error, ')}") from None
     return parsed

@@ -87,7 +87,7 @@ def register_commands(settings: Any) -> Iterable[Command]:  # type: ignore[empty
 
 @hookspec
 async def on_startup(settings: Any) -> None:
-    """Called before the first request is served and before the first job runs.
+    """Called before the first request is served and before the first job runs. It has 30 seconds.
 
     :param settings: the plugin's validated operator settings.
     :raises ConfigError: stops the start with its one line.

@@ -6,7 +6,9 @@ may become each of them for one transaction, and can do nothing as itself.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Final
 
 import asyncpg
 
@@ -14,6 +16,7 @@ from tollhouse.plugin.errors import ConfigError
 from tollhouse.store.scope import APP_ROLE, LOGIN_ROLE, OPERATOR_ROLE, OWNER_ROLE
 
 ROLES = (OWNER_ROLE, APP_ROLE, OPERATOR_ROLE)
+LOCK: Final = 7_403_221_020
 
 
 def role_statements(login: str, database: str, *, have: Collection[str] = (), major: int = 18) -> list[str]:
@@ -35,10 +38,20 @@ def role_statements(login: str, database: str, *, have: Collection[str] = (), ma
     return statements
 
 
+@asynccontextmanager
+async def _alone(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection whose block runs in one process at a time: of two that make the same role or grant, one would fail."""
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.execute("SELECT pg_advisory_lock($1)", LOCK)
+        yield conn
+    finally:
+        await conn.close()  # and with it the lock
+
+
 async def provision_embedded(superuser_dsn: str, database: str) -> None:
     """On a server of our own: make the roles, the login and the database, if they are missing."""
-    conn = await asyncpg.connect(superuser_dsn)
-    try:
+    async with _alone(superuser_dsn) as conn:
         have = {row["rolname"] for row in await conn.fetch("SELECT rolname FROM pg_roles")}
         if LOGIN_ROLE not in have:
             await conn.execute(f"CREATE ROLE {LOGIN_ROLE} LOGIN NOINHERIT")
@@ -49,14 +62,12 @@ async def provision_embedded(superuser_dsn: str, database: str) -> None:
             await conn.execute(f'CREATE DATABASE "{database}" OWNER {OWNER_ROLE}')
             await conn.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
             await conn.execute(f'GRANT CONNECT ON DATABASE "{database}" TO {LOGIN_ROLE}')
-    finally:
-        await conn.close()
-    inside = await asyncpg.connect(superuser_dsn, database=database)
-    try:
-        for statement in role_statements(LOGIN_ROLE, database, have=set(ROLES)):
-            await inside.execute(statement)
-    finally:
-        await inside.close()
+        inside = await asyncpg.connect(superuser_dsn, database=database)
+        try:
+            for statement in role_statements(LOGIN_ROLE, database, have=set(ROLES)):
+                await inside.execute(statement)
+        finally:
+            await inside.close()
 
 
 async def ensure_roles(dsn: str) -> None:
@@ -65,8 +76,7 @@ async def ensure_roles(dsn: str) -> None:
     Raises:
         ConfigError: rights are missing; its text holds the statements.
     """
-    conn = await asyncpg.connect(dsn)
-    try:
+    async with _alone(dsn) as conn:
         login, database = (
             await conn.fetchval("SELECT current_user::text"),
             await conn.fetchval("SELECT current_database()::text"),
@@ -91,5 +101,3 @@ async def ensure_roles(dsn: str) -> None:
             raise ConfigError(
                 "the database login may not create roles; let an administrator run once: " + "; ".join(statements)
             ) from None
-    finally:
-        await conn.close()

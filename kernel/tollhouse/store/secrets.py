@@ -115,7 +115,12 @@ def load_master_key(settings: Settings, *, create: bool = False) -> SecretBox:
         return _parse(text, "TOLLHOUSE_MASTER_KEY")
     path = settings.data_dir / KEY_FILE
     if create:
-        _create(path)
+        try:
+            _create(path)
+        except OSError as error:
+            raise BadMasterKey(
+                f"the master key {path} cannot be made: {error.strerror}; DATA_DIR must be a folder that we may write to"
+            ) from None
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         text = path.read_text(encoding="ascii")

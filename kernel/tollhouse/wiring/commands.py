@@ -9,7 +9,9 @@ import asyncpg
 from sqlalchemy import select
 
 from tollhouse.accounts.service import new_owner_link
-from tollhouse.host.loader import load_plugins
+from tollhouse.host.checks import miss
+from tollhouse.host.host import Host
+from tollhouse.host.loader import inspect_installed, load_plugins
 from tollhouse.host.rotation import reencrypt
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import ConfigError, NotFound
@@ -17,15 +19,16 @@ from tollhouse.reports.verify import verify_all
 from tollhouse.settings import Settings
 from tollhouse.store.audit import CLI
 from tollhouse.store.migrations.head import HEAD
-from tollhouse.store.secrets import load_master_key, open_secrets
+from tollhouse.store.secrets import KEY_BYTES, SecretBox, load_master_key, open_secrets
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
 from tollhouse.tenants.values import Tenant
 from tollhouse.wiring.bootstrap import bootstrap
 from tollhouse.wiring.container import Container
-from tollhouse.wiring.database import check_schema
 from tollhouse.wiring.installation import open_container, open_database, prepare, upgrade_database
 
+FEW = 10
+"""So many names are shown to whoever mistyped one."""
 JOB_CONNECTIONS = 6
 """What the job worker of one process opens: its pool, and one that listens."""
 
@@ -43,7 +46,7 @@ async def initialise(settings: Settings, email: str, password: str) -> dict[str,
         ConfigError: there is an operator already.
         InvalidInput: the e-mail or the password is not acceptable.
     """
-    async with open_database(settings) as dsn:
+    async with open_database(settings, prepares=True) as dsn:
         await prepare(settings, dsn)
         async with open_container(settings, dsn) as container:
             if await bootstrap(container) is None:
@@ -63,7 +66,7 @@ async def initialise(settings: Settings, email: str, password: str) -> dict[str,
 
 async def upgrade(settings: Settings) -> str:
     """Migrate; the revision that the schema is at now."""
-    async with open_database(settings) as dsn:
+    async with open_database(settings, prepares=True) as dsn:
         await upgrade_database(settings, dsn)
         store = Store(dsn, pool_size=1, hot_pool_size=1)
         try:
@@ -81,7 +84,6 @@ async def check_database(settings: Settings) -> list[str]:
     async with open_database(settings) as dsn:
         store = Store(dsn, pool_size=1, hot_pool_size=1)
         try:
-            await check_schema(store)
             await open_secrets(store, settings)
         finally:
             await store.close()
@@ -111,6 +113,19 @@ async def create_tenant(container: Container, slug: str, name: str, currency: st
     return {"id": str(tenant.id), "slug": tenant.slug, "owner_link": page_of(container, tenant, f"/claim/{links[0]}")}
 
 
+async def _tenant(container: Container, slug: str) -> Tenant:
+    """A tenant by its short name.
+
+    Raises:
+        NotFound: there is no such tenant; with those that there are.
+    """
+    try:
+        return await container.directory.by_slug(slug)
+    except NotFound:
+        known = [row["slug"] for row in await list_tenants(container)]
+        raise NotFound(f"there is no tenant {slug!r}; {miss(slug, known, at_most=FEW)}") from None
+
+
 async def list_tenants(container: Container) -> list[dict[str, Any]]:
     """Every tenant."""
     async with container.store.operator() as conn:
@@ -121,7 +136,7 @@ async def list_tenants(container: Container) -> list[dict[str, Any]]:
 
 async def suspend_tenant(container: Container, slug: str, suspended: bool) -> str:
     """Suspend or resume a tenant; its slug."""
-    tenant = await container.directory.by_slug(slug)
+    tenant = await _tenant(container, slug)
     change = container.tenants.suspend if suspended else container.tenants.resume
     return (await change(tenant.id, actor=CLI)).slug
 
@@ -132,8 +147,12 @@ async def sign_in_link(container: Container, email: str, slug: str | None) -> st
     Raises:
         NotFound: there is no such tenant or user.
     """
-    tenant = await container.directory.by_slug(slug or container.settings.default_tenant)
-    user = await container.users.find(tenant.id, email)
+    tenant = await _tenant(container, slug or container.settings.default_tenant)
+    try:
+        user = await container.users.find(tenant.id, email)
+    except NotFound:
+        known = [one.email for one in (await container.users.list(tenant.id, limit=FEW + 1)).items if one.email]
+        raise NotFound(f"tenant {tenant.slug!r} has no user {email!r}; {miss(email, known, at_most=FEW)}") from None
     token = await container.links.create(tenant.id, "sign_in", user.id, by=None, actor=CLI)
     return page_of(container, tenant, f"/link/{token}")
 
@@ -142,7 +161,7 @@ async def verify_ledgers(container: Container, slug: str | None) -> list[dict[st
     """Every difference between the ledger and its projections."""
     chosen: list[dict[str, Any]] = await list_tenants(container)
     if slug is not None:
-        chosen = [{"id": (await container.directory.by_slug(slug)).id, "slug": slug}]
+        chosen = [{"id": (await _tenant(container, slug)).id, "slug": slug}]
     found: list[dict[str, Any]] = []
     for tenant in chosen:
         differences = await verify_all(container.store, tenant["id"])
@@ -158,13 +177,40 @@ async def rotate_keys(container: Container) -> int:
     return await reencrypt(container.store, load_master_key(container.settings))
 
 
+def check_plugins(settings: Settings) -> Host:
+    """Load every plugin that is switched on, and put the application together, as a start does; nothing is connected.
+
+    Raises:
+        ConfigError: one line that names the plugin.
+    """
+    from tollhouse.app import Process
+
+    return Process(settings, "postgresql://nobody@localhost/none", SecretBox([bytes(KEY_BYTES)])).container.host
+
+
+def describe_plugin(settings: Settings, name: str) -> dict[str, Any]:
+    """Everything there is to know of a plugin that is switched on.
+
+    Raises:
+        NotFound: it is not; what to do.
+    """
+    installed = {one.name for one in inspect_installed()}
+    if name in installed and name not in settings.enabled:
+        raise NotFound(f"plugin {name!r} is installed and not switched on: add it to 'enabled' in {settings.config}")
+    return load_plugins(settings).describe(name)
+
+
 async def plugin_command(settings: Settings, plugin: str, command: str, arguments: Sequence[str]) -> int:
     """Run a plugin's command; its exit code.
 
     Raises:
-        NotFound: no enabled plugin brings it.
+        NotFound: no such plugin is enabled, or it brings no such command.
     """
-    found = load_plugins(settings).commands.get(command)
+    host = load_plugins(settings)
+    if plugin not in host.plugins:
+        raise NotFound(f"plugin {plugin!r} is not enabled; {miss(plugin, host.plugins)}")
+    found = host.commands.get(command)
     if found is None or found.plugin != plugin:
-        raise NotFound(f"No enabled plugin {plugin!r} brings a command {command!r}.")
+        known = [name for name, one in host.commands.items() if one.plugin == plugin]
+        raise NotFound(f"plugin {plugin!r} brings no command {command!r}; {miss(command, known)}")
     return await found.obj.run(arguments)

@@ -50,14 +50,19 @@ async def check_schema(store: Store) -> None:
     Raises:
         SchemaMismatch: one line that says what to do.
     """
-    found = await store.schema_revision()
+    if fault := schema_fault(await store.schema_revision()):
+        raise SchemaMismatch(fault)
+
+
+def schema_fault(found: str | None) -> str | None:
+    """Why this code cannot work with the schema ``found``, and what to do; None if it can."""
     if found == HEAD:
-        return
+        return None
     if found is None:
-        raise SchemaMismatch("the database has no schema yet; run: tollhouse db upgrade")
+        return "the database has no schema yet; run: tollhouse db upgrade"
     if found in known_revisions():
-        raise SchemaMismatch(f"the database's schema is {found}, this version needs {HEAD}; run: tollhouse db upgrade")
-    raise SchemaMismatch(f"the database's schema {found} is newer than this version knows ({HEAD}); install the newer version")
+        return f"the database's schema is {found}, this version needs {HEAD}; run: tollhouse db upgrade"
+    return f"the database's schema {found} is newer than this version knows ({HEAD}); install the newer version"
 
 
 def known_revisions() -> set[str]:

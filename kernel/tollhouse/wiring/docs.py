@@ -33,8 +33,8 @@ def render_settings() -> str:
         + "The operator's settings come from the environment. A bad value stops the start with one line that names it. Which\n"
         "plugins run, and their settings, stand in `plugins.toml` (`TOLLHOUSE_CONFIG` names another file): `enabled` is the\n"
         "list of plugins, and a table `[settings.<plugin>]` holds what the README of that plugin explains.\n\n"
-        "Variables without a prefix may also be written with `TOLLHOUSE_` before them. Lists are JSON, and lists of\n"
-        "origins may be separated by commas instead.\n\n"
+        "Variables without a prefix may also be written with `TOLLHOUSE_` before them. Lists are JSON, or\n"
+        "separated by commas.\n\n"
         "| variable | default | meaning |\n|---|---|---|\n"
     )
     return head + "".join(_setting(name, field) for name, field in Settings.model_fields.items() if name not in IN_THE_FILE)

@@ -7,9 +7,6 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
-
-import asyncpg
 
 from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
@@ -20,26 +17,43 @@ from tollhouse.store.scope import LOGIN_ROLE
 from tollhouse.store.secrets import open_secrets
 from tollhouse.store.store import Store
 from tollhouse.wiring.container import Container, build
-from tollhouse.wiring.database import check_schema, known_revisions
+from tollhouse.wiring.database import check_schema
+from tollhouse.wiring.inspection import MIN_MAJOR, inspect_database, require
 
 log = logging.getLogger(__name__)
 
 DATABASE = "tollhouse"
-MIN_MAJOR = 15
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[str]:
+async def open_database(settings: Settings, *, prepares: bool = False) -> AsyncIterator[str]:
     """The DSN of the database for as long as the block runs: somebody's server, or our embedded one, started if it must be.
 
+    ``prepares``: the block will upgrade an empty or older schema; only then a new embedded database is made, too.
+
     Raises:
-        ConfigError: one line that says what is missing.
+        ConfigError: one line that says what is missing, or that the schema is not this version's.
     """
     if settings.database_url is not None:
-        dsn = plain_dsn(settings.database_url.get_secret_value())
-        await _check_server(dsn)
+        dsn = settings.database_url.get_secret_value()
+        require(await inspect_database(dsn), upgradable=prepares)
         yield dsn
         return
+    if not prepares and not await asyncio.to_thread((settings.data_dir.expanduser() / "pg").exists):
+        raise ConfigError(
+            f"there is no installation in {settings.data_dir}: DATA_DIR or DATABASE_URL must name one; "
+            "to make a new one, run: tollhouse serve --prepare"
+        )
+    try:
+        async with _embedded(settings) as dsn:
+            require(await inspect_database(dsn), upgradable=prepares)
+            yield dsn
+    except EmbeddedError as error:
+        raise ConfigError(str(error)) from None
+
+
+@asynccontextmanager
+async def _embedded(settings: Settings) -> AsyncIterator[str]:
     problem = embedded_available()
     if problem is not None:
         raise ConfigError(f"{problem}; set DATABASE_URL to a PostgreSQL {MIN_MAJOR} or newer")
@@ -49,37 +63,11 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         await provision_embedded(address.dsn("postgres", "postgres"), DATABASE)
         watch = asyncio.create_task(server.watch(), name="embedded-postgresql")
         yield address.dsn(LOGIN_ROLE, DATABASE)
-    except EmbeddedError as error:
-        raise ConfigError(str(error)) from None
     finally:
         if watch is not None:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
         await server.stop_if_unused()
-
-
-def plain_dsn(url: str) -> str:
-    """A DATABASE_URL as libpq and asyncpg both read it.
-
-    Raises:
-        ConfigError: it is not PostgreSQL's.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
-        raise ConfigError("DATABASE_URL must begin with postgresql://")
-    return f"postgresql://{rest}"
-
-
-async def _check_server(dsn: str) -> None:
-    try:
-        conn = await asyncpg.connect(dsn, timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        where = urlsplit(dsn).hostname or "its socket"
-        raise ConfigError(f"the database at {where} cannot be reached: {type(error).__name__}: {error}") from None
-    major = conn.get_server_version().major
-    await conn.close()
-    if major < MIN_MAJOR:
-        raise ConfigError(f"the database is PostgreSQL {major}; Tollhouse needs {MIN_MAJOR} or newer")
 
 
 async def upgrade_database(settings: Settings, dsn: str) -> None:
@@ -90,10 +78,20 @@ async def upgrade_database(settings: Settings, dsn: str) -> None:
     """
     if settings.database_url is not None:
         await ensure_roles(dsn)
+        require(await inspect_database(dsn), upgradable=True)  # the login could not read it before
+    # In a session of its own, the terminal's Ctrl-C does not reach it: it ends when we end it.
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tollhouse.wiring.migrate"), stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "tollhouse.wiring.migrate"),
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
-    _, errors = await child.communicate(dsn.encode())
+    try:
+        _, errors = await child.communicate(dsn.encode())
+    except asyncio.CancelledError:
+        child.kill()  # each migration is one transaction
+        await child.wait()
+        raise
     if child.returncode:
         lines = errors.decode(errors="replace").strip().splitlines()
         raise ConfigError(f"the migration failed: {lines[-1] if lines else 'no reason given'}")
@@ -101,19 +99,12 @@ async def upgrade_database(settings: Settings, dsn: str) -> None:
 
 async def prepare(settings: Settings, dsn: str) -> None:
     """Bring an old or empty schema up to date; a newer one stops here, with its line."""
-    store = Store(dsn, pool_size=1, hot_pool_size=1)
-    try:
-        if await _needs_upgrade(store):
-            log.info("preparing the database")
-            await upgrade_database(settings, dsn)
-        await check_schema(store)
-    finally:
-        await store.close()
-
-
-async def _needs_upgrade(store: Store) -> bool:
-    found = await store.schema_revision()
-    return found is None or (found != HEAD and found in known_revisions())
+    found = await inspect_database(dsn)
+    if found.revision != HEAD:
+        require(found, upgradable=True)
+        log.info("preparing the database")
+        await upgrade_database(settings, dsn)
+    require(await inspect_database(dsn))
 
 
 @asynccontextmanager

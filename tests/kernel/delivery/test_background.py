@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ from tollhouse.plugin.errors import ConfigError
 from tollhouse.settings import Settings
 from tollhouse.store import jobs as queue
 from tollhouse.wiring.jobs import JobHandlers, Jobs, task_names
+from tollhouse.wiring.running import run
 
 
 def test_every_task_has_a_retry_policy(stage: Any) -> None:
@@ -115,27 +115,27 @@ class Runtime:
         self.seen.append("close")
 
 
-async def test_a_worker_runs_until_it_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
+def test_a_worker_runs_until_it_is_told_to_stop(cluster: Any, tmp_path: Path) -> None:
     runtime = Runtime()
 
     async def build(settings: Settings, dsn: str) -> Runtime:
         runtime.seen.append(dsn)
         return runtime
 
-    await worker.work(Settings(database_url=cluster.dsn, data_dir=tmp_path), build)
+    run(worker.work(Settings(database_url=cluster.dsn, data_dir=tmp_path), build), service=True)
     assert runtime.seen == [cluster.dsn, "start", "stopped", "close"]
 
 
-def test_a_worker_never_starts_a_database(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_worker_never_starts_a_database(tmp_path: Path) -> None:
     async def build(settings: Settings, dsn: str) -> Runtime:
         raise AssertionError
 
-    with caplog.at_level(logging.ERROR):
-        assert worker.main(Settings(database_url=None, data_dir=tmp_path), build) == 2
-    assert [record.getMessage() for record in caplog.records] == [
+    with pytest.raises(ConfigError) as refused:
+        await worker.work(Settings(database_url=None, data_dir=tmp_path), build)
+    assert refused.value.detail == (
         f"no embedded database runs in {tmp_path}: start `tollhouse serve` first, or set DATABASE_URL"
-    ]
-    assert list(tmp_path.iterdir()) == []
+    )
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_worker_finds_the_embedded_database(cluster: Any, tmp_path: Path) -> None:

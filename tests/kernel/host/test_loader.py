@@ -277,8 +277,14 @@ def test_a_bad_setting_names_plugin_and_field_and_not_the_value(table: dict[str,
     assert "perhaps-secret" not in line
 
 
+def test_an_unknown_setting_is_answered_with_those_that_there_are() -> None:
+    line = refusal(Settings(plugin_settings={"odd": {"sign_up": True}}), odd=with_(Settings=Operator))
+    assert line == ("plugin 'odd': setting sign_up: is unknown; did you mean 'signup'? Known are hosts, secret, signup, size")
+
+
 def test_a_plugin_without_settings_takes_none() -> None:
-    assert "plugin 'odd': setting size:" in refusal(Settings(plugin_settings={"odd": {"size": 1}}), odd=with_())
+    line = refusal(Settings(plugin_settings={"odd": {"size": 1}}), odd=with_())
+    assert line == "plugin 'odd': setting size: is unknown; there are none"
 
 
 def test_the_environment_overrides_plugins_toml() -> None:
