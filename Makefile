@@ -47,7 +47,7 @@ install: $(VENV)/.run ## Install a plugin: PLUGIN=<its folder's name here, a pat
 	echo 'Installed. Switch it on by its name in that list: enabled = […] in plugins.toml; then start again.'
 
 test: $(VENV)/.dev ## Run every test (ARGS="-k policy")
-	$(BIN)/python -m pytest -q -n auto $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, import contracts, docs
 	$(BIN)/ruff check
