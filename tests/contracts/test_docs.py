@@ -70,6 +70,13 @@ def test_every_package_explains_itself() -> None:
     assert [folder.relative_to(ROOT).as_posix() for folder in folders if not (folder / "README.md").exists()] == []
 
 
+def test_every_page_is_found_from_the_first() -> None:
+    docs_folder = ROOT / "docs"
+    index = (docs_folder / "README.md").read_text(encoding="utf-8")
+    pages = (page.relative_to(docs_folder).as_posix() for page in docs_folder.rglob("*.md"))
+    assert [page for page in pages if page != "README.md" and f"({page})" not in index] == []
+
+
 @pytest.mark.parametrize("name", OF_THE_WHOLE)
 def test_the_pages_of_the_whole_exist(name: str) -> None:
     assert (ROOT / name).stat().st_size > 0
