@@ -154,10 +154,12 @@ class Settings(BaseSettings):
         scheme, separator, rest = text.partition("://")
         if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
             raise ValueError("must look like postgresql://user:password@host:5432/database")
-        place = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
-        if "#" in rest or None in (_split(f"{scheme}://{host}") for host in place.split(",")):
+        credentials, _, place = rest.partition("/")[0].partition("?")[0].rpartition("@")
+        unreadable = "#" in rest or not set("[]").isdisjoint(credentials)
+        if unreadable or None in (_split(f"{scheme}://{host}") for host in place.split(",")):
             raise ValueError(
-                "has a host or port that cannot be read; in user and password, write @ as %40, : as %3A, / as %2F, # as %23"
+                "has a host or port that cannot be read; in user and password, write @ as %40, : as %3A, / as %2F, # as %23, "
+                "[ as %5B, ] as %5D"
             )
         if not set(parse_qs(rest.partition("?")[2]).get("sslmode", ())) <= set(SSL_MODES):
             raise ValueError(f"has an unknown sslmode; known are {', '.join(SSL_MODES)}")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import links, repository
@@ -252,6 +253,9 @@ class AccountService:
             LastOwner: nobody would own the tenant.
         """
         async with self.store.transaction(tenant_id) as conn:
+            await conn.execute(text("SET LOCAL statement_timeout = '60s'"))  # it looks through much, and is asked for rarely
+            await repository.lock_owners(conn, tenant_id)
+            await repository.get_user(conn, tenant_id, user_id, lock=True)
             await self._permitted(conn, tenant_id, user_id, by)
             # Who they are to messengers is known until their proofs go.
             left = [await erase(conn, tenant_id, user_id) for erase in self._erases]

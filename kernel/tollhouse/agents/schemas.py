@@ -11,6 +11,8 @@ from typing import Any, Final
 from tollhouse.agents.patterns import Budget, TooManySteps
 
 MAX_SCHEMA_BYTES: Final = 16_384
+STEPS: Final = 200_000
+STEPS_PER_CHARACTER: Final = 5
 SAMPLE_STEPS: Final = 20_000
 """Steps for trying a schema out when it is saved. A reference is followed again wherever it stands, so a small schema that
 refers twice to what refers twice to … can ask for more steps than there is time for, with any reply or only with a deep one."""
@@ -20,7 +22,11 @@ _budget: ContextVar[Budget] = ContextVar("_budget")
 _NAMES = ("properties", "$defs", "definitions", "dependentSchemas")  # their keys are names, not keywords
 _VALUES = ("enum", "const", "default", "examples")  # what they hold is data
 # A pattern would be matched by a backtracking engine, an id or a dialect could name something to fetch.
-_REFUSED = ("pattern", "patternProperties", "$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary")
+# What was not evaluated is found by evaluating everything again, at every level, in ways that nobody counts.
+_REFUSED = (
+    *("pattern", "patternProperties", "$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary"),
+    *("unevaluatedProperties", "unevaluatedItems"),
+)
 
 
 def problem_with_schema(schema: dict[str, Any]) -> str | None:
@@ -64,13 +70,19 @@ def _validator() -> Any:
 def _counted(name: str, check: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
     def counting(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         budget = _budget.get()
-        # Whatever is not hashable is compared with all that came before it.
-        budget.spend(1 + len(instance) ** 2 // 10 if name == "uniqueItems" and isinstance(instance, list) else 1)
+        budget.spend(_steps(name, instance))
         for error in check(validator, value, instance, schema) or ():
             budget.spend(len(error.message) // 100)  # it repeats the value that it is about
             yield error
 
     return counting
+
+
+def _steps(name: str, instance: Any) -> int:
+    if not isinstance(instance, list | dict):
+        return 1
+    # Keywords walk through what they look at; whatever is not hashable is compared with all that came before it.
+    return 1 + (len(instance) ** 2 // 10 if name == "uniqueItems" else len(instance))
 
 
 def _keywords(schema: Any) -> Iterator[tuple[str, Any]]:
@@ -99,13 +111,13 @@ class ReplySchema:
         )
 
     def check(self, text: str) -> tuple[str, str | None]:
-        """The JSON text in a reply, and what is wrong with it (None: nothing). A long one is better checked in a thread."""
+        """The JSON text in a reply, and what is wrong with it (None: nothing). Takes a second or two at most, in a thread."""
         from jsonschema.exceptions import best_match
 
         text = _unfenced(text)
         try:
             value = json.loads(text, parse_constant=_no_constant)
-            _budget.set(Budget(len(text)))
+            _budget.set(Budget(0, steps=STEPS + STEPS_PER_CHARACTER * len(text)))
             error = best_match(self._validator.iter_errors(value))
         except ValueError as problem:
             return text, f"It is not JSON: {problem}"
@@ -113,6 +125,8 @@ class ReplySchema:
             return text, "It is nested too deeply."
         except TooManySteps:
             return text, "It takes too many steps to check."
+        except ArithmeticError:
+            return text, "It holds a number that is too large."
         if error is None:
             return text, None
         return text, f"At {error.json_path}: {error.message[:300]}"

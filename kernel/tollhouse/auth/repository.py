@@ -85,7 +85,8 @@ async def add_user(conn: AsyncConnection, tenant_id: UUID, **values: Any) -> Row
 
 async def get_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, *, lock: bool = False) -> Row | None:
     statement = _users(tenant_id).where(users.c.id == user_id)
-    return await _row(conn, statement.with_for_update(of=users) if lock else statement)
+    # Rows that refer to the user (a conversation that begins) may be added all the same.
+    return await _row(conn, statement.with_for_update(of=users, key_share=True) if lock else statement)
 
 
 async def find_user(conn: AsyncConnection, tenant_id: UUID, email: str) -> Row | None:
@@ -116,7 +117,7 @@ async def lock_owners(conn: AsyncConnection, tenant_id: UUID) -> Sequence[UUID]:
     """The active owners; nobody else can change who is one until the transaction ends."""
     await conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant, 7404))"), {"tenant": str(tenant_id)})
     found = select(users.c.id).where(users.c.tenant_id == tenant_id, users.c.role == "owner", users.c.status == "active")
-    return (await conn.execute(found.order_by(users.c.id).with_for_update())).scalars().all()
+    return (await conn.execute(found.order_by(users.c.id).with_for_update(key_share=True))).scalars().all()
 
 
 async def add_operator(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:

@@ -68,11 +68,17 @@ class FileService:
         return file
 
     async def keep(self, who: Principal, file: FileRef, data: bytes) -> None:
-        """Store a file that was described before. The blob comes first: a row without its bytes is never seen."""
+        """Store a file that was described before. The blob comes first: a row without its bytes is never seen.
+
+        Raises:
+            NotFound: its owner was erased meanwhile.
+        """
         key = blob_key(who.tenant_id, UUID(file.id))
         await self.blobs.put(key, data)
         try:
             async with self.store.transaction(who.tenant_id) as conn:
+                if not await files_repository.may_keep(conn, who.tenant_id, who.user_id):
+                    raise NotFound()
                 await files_repository.insert_file(conn, who.tenant_id, who.user_id, file)
         except Exception:
             # The commit may have happened without our hearing of it: only a row that is surely missing loses its bytes.

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import and_, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tollhouse.auth.models import users
 from tollhouse.conversations.models import files
 from tollhouse.plugin.content import FileRef
 
@@ -16,6 +17,12 @@ async def insert_file(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, fil
     """Record a file whose bytes are stored already."""
     values = {name: getattr(file, name) for name in ("name", "type", "media_type", "size", "sha256", "width", "height")}
     await conn.execute(insert(files).values(tenant_id=tenant_id, id=UUID(file.id), user_id=user_id, **values))
+
+
+async def may_keep(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> bool:
+    """Whether a user may have files; until the transaction ends, nobody can erase them."""
+    present = select(users.c.id).where(users.c.tenant_id == tenant_id, users.c.id == user_id, users.c.status != "erased")
+    return (await conn.execute(present.with_for_update(key_share=True))).first() is not None
 
 
 async def find_file(

@@ -35,7 +35,6 @@ _ABOUT = f"""e.occurred_at >= ({{first}} - 1)::timestamp AT TIME ZONE 'UTC'
       AND e.id >= id_floor((({{first}} - 1)::timestamp AT TIME ZONE 'UTC') - {LAG})"""
 
 _CLUSTER = "(SELECT system_identifier::text FROM pg_control_system())"
-BIGGEST = 2**63 - 1
 _WATERMARK = text(f"SELECT xid FROM watermarks WHERE name = :name AND cluster = {_CLUSTER}")
 _MOVED_AT = text("SELECT at FROM watermarks WHERE name = :name")
 _HORIZON = text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint")
@@ -50,6 +49,18 @@ _TOUCHED = text(
     f"""
     SELECT DISTINCT e.tenant_id, {DAY} AS day FROM entries e JOIN tenants t ON t.id = e.tenant_id
     WHERE e.xid >= :low AND e.xid < :high ORDER BY 1, 2
+    """
+)
+_SPAN = text(
+    """
+    SELECT (SELECT id FROM entries WHERE tenant_id = :tenant_id ORDER BY id LIMIT 1) AS first,
+           (SELECT id FROM entries WHERE tenant_id = :tenant_id ORDER BY id DESC LIMIT 1) AS last
+    """
+)
+_DAYS = text(
+    f"""
+    SELECT DISTINCT {DAY} AS day FROM entries e JOIN tenants t ON t.id = e.tenant_id
+    WHERE e.tenant_id = :tenant_id AND e.id >= :low AND e.id < :high ORDER BY 1
     """
 )
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:tenant_id, 7405))")
@@ -88,14 +99,30 @@ async def advance(conn: AsyncConnection, name: str, xid: int) -> None:
 
 
 async def touched_days(conn: AsyncConnection, low: int, high: int) -> list[tuple[UUID, date]]:
-    """(tenant, local day) of every entry of these transactions; of all entries if ``low`` is 0."""
-    bounds = {"low": low, "high": high if low else BIGGEST}  # an entry that came with a dump has a number of another server
-    return [(row.tenant_id, row.day) for row in await conn.execute(_TOUCHED, bounds)]
+    """(tenant, local day) of every entry of these transactions."""
+    return [(row.tenant_id, row.day) for row in await conn.execute(_TOUCHED, {"low": low, "high": high})]
+
+
+async def span(conn: AsyncConnection, tenant_id: UUID) -> tuple[UUID, UUID] | None:
+    """The first and the last entry of a tenant."""
+    row = (await conn.execute(_SPAN, {"tenant_id": tenant_id})).one()
+    return None if row.first is None else (row.first, row.last)
+
+
+async def days_between(conn: AsyncConnection, tenant_id: UUID, low: UUID, high: UUID) -> list[date]:
+    """The local days of a tenant's entries with these ids, ``high`` not included."""
+    await allow_time(conn)
+    return list((await conn.execute(_DAYS, {"tenant_id": tenant_id, "low": low, "high": high})).scalars())
+
+
+async def allow_time(conn: AsyncConnection) -> None:
+    """A job may take longer than a request."""
+    await conn.execute(text("SET LOCAL statement_timeout = '60s'"))
 
 
 async def lock_rollup(conn: AsyncConnection, tenant_id: UUID) -> None:
-    """One rebuild of a tenant at a time; a job may take longer than a request."""
-    await conn.execute(text("SET LOCAL statement_timeout = '60s'"))
+    """One rebuild of a tenant at a time."""
+    await allow_time(conn)
     await conn.execute(_LOCK, {"tenant_id": str(tenant_id)})
 
 

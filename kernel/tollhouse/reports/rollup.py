@@ -11,17 +11,24 @@ everything is summed up once more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from sqlalchemy import select
+
 from tollhouse.reports import repository as rows
+from tollhouse.store.ids import id_floor
+from tollhouse.tenants.models import tenants
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
 
 NAME = "usage_daily"
+DAYS = 7
+"""Days of one tenant that are summed up in one transaction."""
 
 
 @dataclass(slots=True)
@@ -41,13 +48,14 @@ async def rebuild(store: Store) -> Rebuilt:
     async with store.operator() as conn:
         low = await rows.watermark(conn, NAME)
         high = await rows.horizon(conn)
-        touched = await rows.touched_days(conn, low, high)
+        touched = _by_tenant(await rows.touched_days(conn, low, high)) if low else None
     done = Rebuilt(up_to=high)
-    for tenant_id, days in _by_tenant(touched).items():
-        async with store.operator() as conn:
-            # Another process may be at the same days: the one that comes second sums up what the first has seen, and more.
-            await rows.lock_rollup(conn, tenant_id)
-            await rows.rebuild_days(conn, tenant_id, days)
+    for tenant_id, days in (await _everything(store) if touched is None else touched).items():
+        for some in batched(days, DAYS):
+            async with store.operator() as conn:
+                # Another process may be at the same days: the one that comes second sums up what the first has seen, and more.
+                await rows.lock_rollup(conn, tenant_id)
+                await rows.rebuild_days(conn, tenant_id, some)
         done.tenants += 1
         done.days += len(days)
     async with store.operator() as conn:
@@ -55,8 +63,42 @@ async def rebuild(store: Store) -> Rebuilt:
     return done
 
 
+async def _everything(store: Store) -> dict[UUID, list[date]]:
+    """Every day of every tenant, found month by month: no statement reads the whole ledger."""
+    async with store.operator() as conn:
+        tenant_ids = (await conn.execute(select(tenants.c.id))).scalars().all()
+    found: dict[UUID, list[date]] = {}
+    for tenant_id in tenant_ids:
+        async with store.operator() as conn:
+            span = await rows.span(conn, tenant_id)
+        days: set[date] = set()
+        for low, high in _months(*span) if span else ():
+            async with store.operator() as conn:
+                days.update(await rows.days_between(conn, tenant_id, low, high))
+        if days:
+            found[tenant_id] = sorted(days)
+    return found
+
+
+def _months(first: UUID, last: UUID) -> Iterator[tuple[UUID, UUID]]:
+    """The bounds of each month from one id to another."""
+    low = first
+    while low <= last:
+        moment = datetime.fromtimestamp((low.int >> 80) / 1000, UTC)
+        following = (moment.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        high = id_floor(following)
+        yield low, high
+        low = high
+
+
 def _by_tenant(touched: list[tuple[UUID, date]]) -> dict[UUID, list[date]]:
     found: dict[UUID, list[date]] = {}
     for tenant_id, day in touched:
         found.setdefault(tenant_id, []).append(day)
     return found
+
+
+def batched(days: Sequence[date], size: int) -> Iterator[Sequence[date]]:
+    """The same in pieces of at most ``size``."""
+    for start in range(0, len(days), size):
+        yield days[start : start + size]

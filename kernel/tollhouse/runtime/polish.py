@@ -13,7 +13,7 @@ from tollhouse.plugin.errors import BadCompletion
 from tollhouse.plugin.llm import Completion
 
 LONG_TEXT: Final = 512
-"""Longer texts are searched and checked in a thread, so that other turns go on meanwhile."""
+"""Longer texts are searched in a thread, so that other turns go on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ async def polish(version: PromptVersion, completion: Completion) -> Polished:
     text = await _redacted(version, text)
     problem = None
     if version.schema is not None:
-        check = version.schema.check
-        text, problem = check(text) if len(text) <= LONG_TEXT else await asyncio.to_thread(check, text)
+        text, problem = await asyncio.to_thread(version.schema.check, text)
     if post.max_characters is not None and len(text) > post.max_characters:
         text, finish = text[: post.max_characters], "length"
     if post.footer:

@@ -24,7 +24,7 @@ inbox = tenant_table(
     ref("connection_id", "connections"),
     unique("connection_id", "kind", "external_id"),
     index("ix_inbox_waiting", "connection_id", "key", "id", postgresql_where=text("state = 'new'")),
-    index("ix_inbox_kept", "handled_at", postgresql_where=text("state = 'done' and payload <> '{}'")),
+    index("ix_inbox_kept", "handled_at", postgresql_where=text("payload <> '{}'")),
     CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
     app="riu",
     operator="ru",

@@ -285,6 +285,7 @@ class Admission:
             turns=[one.hold.turn_id for one in again],
             attempts=[one.hold.attempt for one in again],
             versions=[one.prepared.version.id for one in again],
+            conversations=[one.conversation_id for one in again],
         )
         return {one.hold.turn_id for one in again} - {row["id"] for row in rows}
 
@@ -318,7 +319,8 @@ def _history(ask: Ask, case: Case, talk: _Talk | None) -> tuple[UUID | None, Seq
 def _row(one: Admitted) -> dict[str, Any]:
     """The row of ``admitted``."""
     ask, hold, version = one.ask, one.hold, one.prepared.version
-    said = one.conversation_id is not None and ask.attempt == 1
+    # Another attempt finds what was said where the first one put it, unless that conversation was deleted since.
+    said = one.conversation_id is not None and (ask.attempt == 1 or one.begins_talk)
     return {
         "hold": hold.id,
         "turn": hold.turn_id,

@@ -45,8 +45,9 @@ without what was never answered: a message that a model refuses must not spoil a
 TAKE_OVER = Statement(
     f"""
     UPDATE turns t SET state = 'running', attempt = x.attempt, runner_id = :runner, version_id = x.version, error = NULL,
-                       finished_at = NULL
-    FROM unnest(:turns::uuid[], :attempts::bigint[], :versions::uuid[]) AS x(turn, attempt, version)
+                       finished_at = NULL, conversation_id = x.conversation
+    FROM unnest(:turns::uuid[], :attempts::bigint[], :versions::uuid[], :conversations::uuid[])
+         AS x(turn, attempt, version, conversation)
     WHERE t.tenant_id = :tenant AND t.id = ANY(:turns::uuid[]) AND t.id = x.turn AND t.attempt = x.attempt - 1
       AND (t.state = 'failed' OR (t.state = 'running' AND NOT {_ALIVE}))
     RETURNING t.id

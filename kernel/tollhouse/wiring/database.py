@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from tollhouse.store.scope import OPERATOR_ROLE
 
 MONTHS_AHEAD = 12
 """For how many months the ledger has partitions at least."""
+LOCK_TRIES = 60
+LOCK_PAUSE = 1.0
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -36,8 +39,16 @@ def upgrade(dsn: str) -> None:
     """Migrate to this code's schema. Idempotent; concurrent calls wait for each other. Synchronous: not for the event loop."""
     import psycopg
     from alembic import command
+    from sqlalchemy.exc import OperationalError
 
-    command.upgrade(alembic_config(dsn), "head")
+    for left in reversed(range(LOCK_TRIES)):
+        try:
+            command.upgrade(alembic_config(dsn), "head")
+            break
+        except OperationalError as error:  # somebody holds a table; nobody is to wait behind us for long
+            if left == 0 or not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+            time.sleep(LOCK_PAUSE)
     # The daily job does this too; a machine that is off at that hour has at least this.
     with psycopg.connect(dsn) as conn:
         conn.execute(f"SET ROLE {OPERATOR_ROLE}")

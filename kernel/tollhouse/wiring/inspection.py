@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import asyncpg
 
@@ -134,7 +134,7 @@ async def _connected(dsn: str) -> asyncpg.Connection:
 
 
 def _where(dsn: str) -> str:
-    host = urlsplit(dsn).netloc.rpartition("@")[2]
+    host = dsn.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
     return unquote(host) or "its socket"
 
 

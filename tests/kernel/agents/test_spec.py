@@ -89,6 +89,8 @@ def test_what_it_may_not_say(change: dict[str, Any]) -> None:
         {"patternProperties": {"(a+)+$": {}}},
         {"description": "x" * 20_000},
         DOUBLING,
+        {"allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False},
+        {"prefixItems": [{}], "unevaluatedItems": False},
     ],
 )
 def test_a_schema_that_cannot_be_used(schema: dict[str, Any]) -> None:
@@ -140,6 +142,8 @@ def test_a_schema_that_refers_to_itself_is_checked_in_bounds() -> None:
         # Twice into the same value at every level of the reply.
         ({"$ref": "#/$defs/n", "$defs": {"n": {"allOf": [{"items": {"$ref": "#/$defs/n"}}] * 2}}}, "[" * 60 + "]" * 60),
         ({"uniqueItems": True}, json.dumps([{"a": at} for at in range(20_000)])),
+        # Each of many keywords walks through all keys of a wide object.
+        ({"allOf": [{"additionalProperties": {}}] * 400}, json.dumps({str(at): 0 for at in range(20_000)})),
     ],
 )
 def test_checking_a_reply_takes_bounded_steps(schema: dict[str, Any], text: str) -> None:

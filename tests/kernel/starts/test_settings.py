@@ -39,6 +39,8 @@ SECRET = "hunter2"
         ("DATABASE_URL", "postgresql://one:5432,two:x/x", "host or port that cannot be read"),
         ("DATABASE_URL", f"postgresql://u:{SECRET}/x@db/x", "write @ as %40"),
         ("DATABASE_URL", f"postgresql://u:{SECRET}#x@db/x", "# as %23"),
+        ("DATABASE_URL", f"postgresql://u:p[{SECRET}]x@127.0.0.1:1/db", "[ as %5B"),
+        ("DATABASE_URL", f"postgresql://u:p[{SECRET}@127.0.0.1:1/db", "[ as %5B"),
         ("DATABASE_URL", f"postgresql://u:{SECRET}@db/x?sslmode=on", "known are disable, allow, prefer, require"),
         ("PUBLIC_URL", f"https://ada:{SECRET}@agents.example", "must be http(s)://host[:port]"),
         ("PUBLIC_URL", "https://agents.example:99999", "must be http(s)://host[:port]"),

@@ -10,10 +10,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text, update
 
-from tests.kernel.turns.dying import customer_of, die, stuck_turn
-from tests.world import Shop, World, add_customer, say
+from tests.kernel.turns.dying import CALLS_3, customer_of, die, stuck_turn
+from tests.world import Shop, World, add_customer, open_shop, say
+from tollhouse import plugin as th
 from tollhouse.auth.models import users
-from tollhouse.conversations.models import conversations, messages
+from tollhouse.conversations.models import conversations, files, messages
+from tollhouse.plugin.errors import BackendRejected
 from tollhouse.store.audit import SYSTEM
 from tollhouse.store.models import inbox, outbox
 from tollhouse.turns.models import turns
@@ -142,3 +144,47 @@ async def test_what_slipped_through_an_erasure_is_found_by_the_next_pruning(worl
         await conn.execute(update(users).where(users.c.id == caller.user.user_id).values(status="erased"))
     await prune(world.store)
     assert await _said(world, shop) == ([None], [])
+
+
+async def test_a_file_on_its_way_while_its_person_is_erased_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "file"]})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    loader = world.container.turns._media
+    keep, gate, asked = loader.keep, asyncio.Event(), asyncio.Event()
+
+    async def later(*args: Any) -> None:
+        asked.set()
+        await gate.wait()
+        await keep(*args)
+
+    monkeypatch.setattr(loader, "keep", later)
+    part = th.Media("file", "text/plain", data=b"my secret", name="a.txt")
+    task = asyncio.create_task(world.container.turns.run(caller, say(parts=(part,), store=True)))
+    async with asyncio.timeout(10):
+        await asked.wait()
+    await _erase(world, shop, caller.user.user_id)
+    gate.set()
+    await asyncio.gather(task, return_exceptions=True)
+    async with world.store.transaction(shop.tenant_id) as conn:
+        assert (await conn.execute(select(files.c.id))).all() == []
+    assert not [one for one in (world.container.settings.data_dir / "blobs").rglob("*") if one.is_file()]
+    assert world.model.calls == [], "there was nobody to answer"
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_turn_tried_again_after_its_conversation_was_deleted_keeps_its_answer(world: World) -> None:
+    shop, caller = await customer_of(world)
+
+    def fail(request: th.CompletionRequest) -> th.Completion:
+        raise BackendRejected()
+
+    world.model.answer = fail
+    with pytest.raises(BackendRejected) as failed:
+        await world.container.turns.run(caller, say(external_id="k", store=True))
+    await world.container.conversations.delete(caller.user, failed.value.extra["conversation_id"])
+    world.model.answer = world.model.polite
+    first = await world.container.turns.run(caller, say(external_id="k", store=True))
+    again = await world.container.turns.run(caller, say(external_id="k", store=True))
+    assert again.reply == first.reply
+    assert again.conversation_id == first.conversation_id
+    assert (await _said(world, shop))[1] == ["user", "assistant"]

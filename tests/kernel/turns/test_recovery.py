@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.conftest import Cluster
-from tests.kernel.turns.dying import customer_of, die, limits_of, stuck_turn
+from tests.kernel.turns.dying import CALLS_3, customer_of, die, limits_of, stuck_turn
 from tests.world import World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
-from tollhouse.plugin.errors import BackendRejected
+from tollhouse.plugin.errors import BackendRejected, BadCompletion
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
 from tollhouse.turns.errors import TurnRunning
@@ -371,3 +371,32 @@ async def test_a_reply_with_odd_characters_is_stored_as_it_was_said(world: World
     assert again.reply is not None
     assert again.reply.text == odd
     assert await verify(world.store, shop.tenant_id) == []
+
+
+@pytest.mark.parametrize("answer", ["1e400", "1" * 401])
+async def test_what_an_unusable_answer_cost_is_in_the_ledger(world: World, answer: str) -> None:
+    """A number that no float can hold, where the schema asks for a multiple."""
+    shop = await open_shop(world.store, CALLS_3, spec={"post": {"json_schema": {"multipleOf": 0.5}}})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    world.model.answer = lambda request: th.Completion((th.Text(answer),), th.TokenUsage(100, 50))
+    with pytest.raises(BadCompletion):
+        await world.container.turns.run(caller, say())
+    async with world.store.transaction(shop.tenant_id) as conn:
+        kept = (await conn.execute(select(entries.c.outcome, entries.c.input_tokens, entries.c.certainty))).all()
+    assert {tuple(row)[1:] for row in kept} == {(100, "exact")}
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_a_fault_of_ours_after_the_model_answered_loses_no_cost(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, caller = await customer_of(world)
+
+    async def broken(*_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("tollhouse.runtime.run.polish", broken)
+    with pytest.raises(BadCompletion):
+        await world.container.turns.run(caller, say())
+    async with world.store.transaction(shop.tenant_id) as conn:
+        kept = (await conn.execute(select(entries.c.outcome, entries.c.input_tokens, entries.c.cost))).all()
+    assert kept == [("bad_completion", 10, 20)]
+    assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}

@@ -15,7 +15,7 @@ depends_on = None
 
 # plpgsql, because most tenants never move and then this is two comparisons; SQL with a subquery would run it for every row.
 ZONE_AT = """
-CREATE FUNCTION zone_at(tenant tenants, moment timestamptz) RETURNS text LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION zone_at(tenant tenants, moment timestamptz) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE former jsonb;
 BEGIN
   IF tenant.next_timezone_from <= moment THEN
@@ -34,14 +34,25 @@ END $$
 
 
 def upgrade() -> None:
+    # Large tables: their indexes are built while everybody goes on, before anything is locked. One that was begun and not ended
+    # (it is there, and cannot be used) is made again.
+    with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # building waits for old transactions, and holds up nobody
+        for name, definition in (
+            ("ix_outbox_done", "outbox (handled_at) WHERE state = 'done'"),
+            ("ix_inbox_kept", "inbox (tenant_id, handled_at) WHERE payload <> '{}'"),
+        ):
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {definition}")
+        op.execute("SET lock_timeout = '2s'")
+    op.add_column("watermarks", sa.Column("cluster", sa.Text(), server_default=sa.text("''"), nullable=False))
+    # What was counted until now was counted on this very server.
+    op.execute("UPDATE watermarks SET cluster = (SELECT system_identifier::text FROM pg_control_system())")
+    grant("outbox", OPERATOR, "d")
+    # Last, because every request reads this table.
     op.add_column("tenants", sa.Column("former_zones", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False))
     op.execute(f"GRANT UPDATE (former_zones) ON tenants TO {APP}")
     op.execute(ZONE_AT)
-    op.add_column("watermarks", sa.Column("cluster", sa.Text(), server_default=sa.text("''"), nullable=False))
-    grant("outbox", OPERATOR, "d")
-    op.create_index("ix_outbox_done", "outbox", ["handled_at"], postgresql_where=sa.text("state = 'done'"))
-    kept = sa.text("state = 'done' and payload <> '{}'")
-    op.create_index("ix_inbox_kept", "inbox", ["tenant_id", "handled_at"], postgresql_where=kept)
 
 
 def downgrade() -> None:

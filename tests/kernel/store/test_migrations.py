@@ -1,0 +1,82 @@
+"""Migrations beside a running installation: nobody waits behind them for long, and what was there is there afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from alembic import command
+
+from tests.conftest import Cluster
+from tollhouse.store.ids import new_id
+from tollhouse.store.migrations.head import HEAD
+from tollhouse.store.roles import provision_embedded
+from tollhouse.wiring import database
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+async def first_dsn(cluster: Cluster) -> AsyncIterator[str]:
+    """A database with the schema of the first migration."""
+    name = f"test_migrated{next(_numbers)}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+    await provision_embedded(cluster.superuser_dsn, name)
+    before, _, after = cluster.dsn.partition("@/")
+    dsn = f"{before}@/{name}?{after.partition('?')[2]}"
+    await asyncio.to_thread(command.upgrade, database.alembic_config(dsn), "0001")
+    yield dsn
+    conn = await asyncpg.connect(cluster.superuser_dsn)
+    await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    await conn.close()
+
+
+async def _as(dsn: str, role: str) -> asyncpg.Connection:
+    conn = await asyncpg.connect(dsn)
+    await conn.execute(f"SET ROLE {role}")
+    return conn
+
+
+async def _migrate(dsn: str) -> int:
+    """In a process of its own, as ``serve --prepare`` does it."""
+    command = (sys.executable, "-m", "tollhouse.wiring.migrate")
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    await process.communicate(dsn.encode())
+    assert process.returncode is not None
+    return process.returncode
+
+
+async def test_readers_go_on_while_a_migration_waits_for_a_table(first_dsn: str) -> None:
+    slow, reader = await _as(first_dsn, "tollhouse_operator"), await _as(first_dsn, "tollhouse_operator")
+    await slow.execute("INSERT INTO tenants (id, slug, name) VALUES ($1, 'kept', 'Kept')", new_id())
+    await slow.execute("INSERT INTO watermarks (id, name, xid) VALUES ($1, 'usage_daily', 700)", new_id())
+    await slow.execute("BEGIN; SELECT * FROM tenants")  # a long report, say
+    upgrading = asyncio.create_task(asyncio.to_thread(database.upgrade, first_dsn))
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'tenants'::regclass"
+    async with asyncio.timeout(20):
+        while not await reader.fetchval(waits):  # noqa: ASYNC110 - a lock wait tells nobody
+            await asyncio.sleep(0.02)
+    async with asyncio.timeout(4):  # behind the migration, which gives up after two seconds
+        assert await reader.fetchval("SELECT slug FROM tenants") == "kept"
+    await slow.execute("COMMIT")
+    await upgrading
+    assert await reader.fetchval("SELECT former_zones FROM tenants") == "[]"
+    counted = "SELECT xid, cluster = (SELECT system_identifier::text FROM pg_control_system()) FROM watermarks"
+    assert tuple(await reader.fetchrow(counted)) == (700, True), "the daily sums go on where they were"
+    assert await reader.fetchval("SELECT version_num FROM alembic_version") == HEAD
+    assert await reader.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+    await slow.close()
+    await reader.close()
+
+
+async def test_an_index_that_was_begun_and_not_ended_is_made_again(first_dsn: str) -> None:
+    owner = await _as(first_dsn, "tollhouse_owner")
+    await owner.execute("CREATE INDEX ix_inbox_kept ON inbox (id)")
+    assert await asyncio.gather(*(_migrate(first_dsn) for _ in range(3))) == [0, 0, 0]
+    made = await owner.fetchval("SELECT pg_get_indexdef('ix_inbox_kept'::regclass)")
+    assert "(tenant_id, handled_at)" in made
+    await owner.close()
