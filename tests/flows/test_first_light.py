@@ -229,3 +229,24 @@ async def test_a_second_tenant_begins_with_its_owners_link(first: Installation) 
     assert (await otto.get("/api/v1/me")).json["roles"] == ["owner"]
     at_home = Client.browser(app, "default", cookie_of(done, "second"), "")
     assert (await at_home.get("/api/v1/me")).status == 401
+
+
+async def test_a_plan_for_confirmed_people_is_ordered_by_them_only(first: Installation) -> None:
+    operator = await claimed(first)
+    plans = {one["slug"]: one for one in (await operator.get("/api/v1/admin/plans")).json["items"]}
+    changed = await operator.send(
+        "PATCH", f"/api/v1/admin/plans/{plans['pro']['id']}", Body.json({"terms": {"verified_email": True}})
+    )
+    assert changed.status == 200, changed.text
+    ada = await registered(first, "ada@example.test")
+    refused = await ada.post("/api/v1/subscriptions", {"plan": "pro"})
+    assert (refused.status, refused.json["code"]) == (403, "email_unverified"), refused.text
+    assert (await ada.get("/api/v1/subscriptions")).json["items"][0]["plan"] == "free"
+    user = (await ada.get("/api/v1/me")).json["user_id"]
+    confirmed = await operator.post(f"/api/v1/admin/users/{user}/confirm-email", {})
+    assert confirmed.json["email_verified"] is True, confirmed.text
+    assert (await ada.post("/api/v1/subscriptions", {"plan": "pro"})).status == 201
+    assert (await ada.post(f"/api/v1/admin/users/{user}/confirm-email", {})).status == 403
+    page = await operator.get(f"/console/users/{user}")
+    assert "Verified" in page.text
+    assert "Mark as verified" not in page.text

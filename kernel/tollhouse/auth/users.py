@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import repository
@@ -179,6 +180,23 @@ class UserService:
             await audit.record(conn, tenant_id, actor, "user.unblocked", target=("user", user_id))
             row = await _existing(conn, tenant_id, user_id)
         return user_of(row)
+
+    async def confirm_email(self, tenant_id: UUID, user_id: UUID, *, by: Principal | None, actor: Actor) -> User:
+        """Note that somebody's e-mail is theirs: staff have seen that it is, by whatever way.
+
+        Raises:
+            Forbidden: ``by`` may not, or may not this person.
+            Conflict: they have no e-mail.
+        """
+        async with self.store.transaction(tenant_id) as conn:
+            await self._may_help(conn, tenant_id, user_id, by)
+            row = await _existing(conn, tenant_id, user_id)
+            if row["email"] is None:
+                raise Conflict("This user has no e-mail")
+            if row["email_verified_at"] is None:
+                await repository.change_user(conn, tenant_id, user_id, email_verified_at=func.app_now())
+                await audit.record(conn, tenant_id, actor, "user.email_confirmed", target=("user", user_id))
+            return user_of(await _existing(conn, tenant_id, user_id))
 
     async def _may_help(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, by: Principal | None) -> None:
         row = await _existing(conn, tenant_id, user_id, lock=True)

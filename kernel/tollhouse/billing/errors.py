@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tollhouse.plugin.errors import Conflict
+from tollhouse.plugin.errors import Conflict, Forbidden
+
+
+class EmailUnverified(Forbidden):
+    """Nobody orders what they could not use."""
+
+    code = "email_unverified"
+    title = "This plan is for people with a confirmed e-mail address; ask us to confirm yours"
 
 
 class AlreadySubscribed(Conflict):

@@ -14,6 +14,7 @@ from tollhouse.billing import subscription_repository as rows
 from tollhouse.billing.entitlements import Entitlement, Subscription, entitlements
 from tollhouse.billing.errors import (
     AlreadySubscribed,
+    EmailUnverified,
     NoEnd,
     NoPaymentProvider,
     NothingToResume,
@@ -90,6 +91,7 @@ class SubscriptionService:
 
         Raises:
             NotFound: no such plan is on offer.
+            EmailUnverified: the plan wants a confirmed e-mail, and the user has none.
             Conflict: ``already_subscribed``, ``subscription_running``, ``no_payment_provider``.
             InvalidInput: the provider is not one the tenant has connected, or cannot take this price.
         """
@@ -99,6 +101,8 @@ class SubscriptionService:
             offer = await self.plans.find(conn, tenant_id, plan)
             if offer.status != "active" or not offer.public:
                 raise NotFound()
+            if offer.version.verified_email and not await rows.has_verified_email(conn, tenant_id, user_id):
+                raise EmailUnverified()
             await rows.lock_users(conn, tenant_id, [user_id])
             current = await self._current(conn, tenant_id, user_id)
             if offer.version.free:

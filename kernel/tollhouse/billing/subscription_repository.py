@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Select, and_, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tollhouse.auth.models import users
 from tollhouse.billing.models import orders, plan_versions, plans, subscription_overrides, subscriptions
 from tollhouse.billing.repository import CURRENT
 from tollhouse.host.models import connections
@@ -167,6 +168,12 @@ def _with_plan(table: Any) -> Any:
         plan_versions,
         (plan_versions.c.tenant_id == table.c.tenant_id) & (plan_versions.c.id == table.c.plan_version_id),
     ).join(plans, (plans.c.tenant_id == plan_versions.c.tenant_id) & (plans.c.id == plan_versions.c.plan_id))
+
+
+async def has_verified_email(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> bool:
+    """Whether a user's e-mail was confirmed."""
+    statement = select(users.c.email_verified_at).where(users.c.tenant_id == tenant_id, users.c.id == user_id)
+    return (await conn.execute(statement)).scalar() is not None
 
 
 async def earliest_free_anchor(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> datetime | None:

@@ -63,6 +63,7 @@ TOASTS: Final[Mapping[str, str]] = {
     "refunded": "Marked as refunded",
     "blocked": "Blocked, and signed out everywhere",
     "unblocked": "Unblocked",
+    "email_confirmed": "E-mail confirmed",
     "sessions": "Signed out everywhere",
     "revoked": "Key revoked",
     "erased": "Erased",

@@ -65,6 +65,13 @@ async def link(desk: Desk) -> Response:
     return once(desk, title, address, LIFETIME["sign_in"] / HOUR / 24, f"/users/{user.id}")
 
 
+@area.post("/users/{id}/confirm-email", "help")
+async def confirm_email(desk: Desk) -> Response:
+    """Note that the person's e-mail is theirs."""
+    await desk.parts.users.confirm_email(desk.tenant.id, desk.id(), by=desk.by, actor=desk.actor)
+    return desk.done(f"/users/{desk.id()}", "email_confirmed")
+
+
 @area.post("/users/{id}/sessions/end", "help")
 async def end_sessions(desk: Desk) -> Response:
     """Sign the person out everywhere."""

@@ -31,7 +31,12 @@ TENANT_CAP = Reason(
 SCOPE = Reason("scope_missing", 403, "This key may not talk to agents.", "The API key lacks the scope `turns`.")
 ROLE = Reason("role_missing", 403, "Only the team that manages this agent may try it out.", "A try-out needs a managing role.")
 USER_BLOCKED = Reason("user_blocked", 403, "This account is blocked.", "An admin blocked the user.")
-UNVERIFIED = Reason("email_unverified", 403, "Confirm your e-mail address first.", "The plan wants a verified e-mail address.")
+UNVERIFIED = Reason(
+    "email_unverified",
+    403,
+    "Your e-mail address has to be confirmed first; ask us to do that.",
+    "The plan wants a verified e-mail address.",
+)
 CHANNEL_MISSING = Reason(
     "channel_not_installed", 403, "This way of talking is not available here.", "The channel's plugin is not switched on."
 )

@@ -17,8 +17,9 @@ DAY = "(e.occurred_at AT TIME ZONE zone_at(t, e.occurred_at))::date"
 
 # The sums of entries, in the same words for the projection and for what is not projected yet.
 # What staff try out costs, but is nobody's use: it counts neither as a call nor as an error, and has no part in the latency.
+# An error is a turn that failed, however many models were asked for it in vain.
 _SUMS = """
-       count(*) FILTER (WHERE e.outcome <> 'ok' AND e.kind <> 'test') AS errors,
+       count(*) FILTER (WHERE e.outcome <> 'ok' AND e.kind = 'turn') AS errors,
        coalesce(sum(e.calls) FILTER (WHERE e.kind <> 'test'), 0) AS calls,
        coalesce(sum(e.input_tokens), 0) AS input_tokens, coalesce(sum(e.output_tokens), 0) AS output_tokens,
        coalesce(sum(e.cost), 0) AS cost, count(*) FILTER (WHERE e.cost IS NULL) AS unknown_cost,

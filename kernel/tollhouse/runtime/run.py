@@ -84,8 +84,8 @@ class Runtime:
                 raise
             # What the calls used is owed to their provider, whatever went wrong with their answer here.
             log.exception("a model's answer could not be made a reply")
-            error = BadCompletion(private=f"{type(bug).__name__}, after the model had answered")
-            raise RunFailed(error, tuple(run.calls)) from bug
+            spoilt = BadCompletion(private=f"{type(bug).__name__}, after the model had answered")
+            raise RunFailed(spoilt, tuple(run.calls)) from bug
         return Outcome(reply, tuple(run.calls), candidate)
 
 

@@ -180,6 +180,8 @@ def _entry(admitted: Admitted, call: CallRecord, counted: _Counted) -> Entry:
 def _cost(price: Price | None, usage: TokenUsage) -> int | None:
     if usage.input == 0 and usage.output == 0:
         return 0
+    if price is not None and price.free:
+        return 0  # however many they were
     if price is None or usage.total is None:
         return None
     return cost_nano(price, usage)

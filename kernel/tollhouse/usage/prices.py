@@ -49,6 +49,11 @@ class Price:
     source: str
     id: UUID | None = None
 
+    @property
+    def free(self) -> bool:
+        """Whether any number of tokens costs nothing."""
+        return not (self.input_per_million or self.output_per_million or self.cached_per_million)
+
     def snapshot(self) -> dict[str, Any]:
         """As a ledger entry keeps it."""
         return {

@@ -82,7 +82,7 @@ def recomputed(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
         key = (row["occurred_at"].date(), row["user_id"], row["channel"], row["model"], row["cost_currency"])
         for name in SUMMED:
             found[(*key, name)] += row[name] or 0
-        found[(*key, "errors")] += row["outcome"] != "ok"
+        found[(*key, "errors")] += row["outcome"] != "ok" and row["kind"] == "turn"
         found[(*key, "unknown")] += row["cost"] is None
     return found
 

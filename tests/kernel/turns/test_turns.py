@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.conversations.models import files
-from tollhouse.plugin.errors import BackendRejected
+from tollhouse.plugin.errors import BackendRejected, BackendTimeout
 from tollhouse.turns.errors import OtherBody
 from tollhouse.usage.models import alarms, counters, entries, holds
 from tollhouse.usage.verify import verify
@@ -222,3 +222,22 @@ async def test_a_repeated_answer_is_the_first_answer(world: World) -> None:
     first = await world.container.turns.run(caller, say(external_id="k"))
     again = await world.container.turns.run(caller, say(external_id="k"))
     assert replace(again, replayed=False) == first
+
+
+async def test_a_model_that_is_free_costs_nothing_when_it_fails_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tokens nobody knows that it used."""
+    monkeypatch.setattr(world.model, "suggest_prices", lambda: [th.ModelPrice("m", 0, 0)])
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    def cut_off(request: th.CompletionRequest) -> th.Completion:
+        raise BackendTimeout()
+
+    world.model.answer = cut_off
+    with pytest.raises(BackendTimeout):
+        await world.container.turns.run(caller, say())
+    async with world.store.transaction(shop.tenant_id) as conn:
+        kept = (await conn.execute(select(entries.c.cost, entries.c.certainty))).all()
+        told = (await conn.execute(select(alarms.c.code))).scalars().all()
+    assert {tuple(row) for row in kept} == {(0, "unknown")}
+    assert told == []
