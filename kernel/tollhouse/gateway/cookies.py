@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from tollhouse.settings import Settings
+from tollhouse.settings import LOOPBACK, Settings
 
 HOST_PREFIX: Final = "__Host-"
 
@@ -19,6 +20,8 @@ class Cookies:
     def __init__(self, settings: Settings) -> None:
         self._secure = settings.secure_cookies
         self._usable = settings.cookies_work
+        # What is secure only because it does not leave the machine is kept under no other name of it.
+        self._local = settings.base_url.startswith("http://") and settings.secure_cookies
 
     def name(self, slug: str) -> str:
         """The cookie of a tenant."""
@@ -44,9 +47,19 @@ class Cookies:
         """``Set-Cookie`` that takes it back."""
         return f"{self.name(slug)}=; Max-Age=0; {self._attributes()}".encode()
 
-    def bound(self, slug: str) -> SessionCookie:
-        """The cookie of one tenant, for a plugin's pages."""
-        return SessionCookie(self, slug, self._usable)
+    def bound(self, slug: str, host: bytes | None) -> SessionCookie:
+        """The cookie of one tenant, for pages that were asked for by this host name."""
+        return SessionCookie(self, slug, self.kept(host))
+
+    def kept(self, host: bytes | None) -> bool:
+        """Whether a browser that knows us by this host name keeps the cookie."""
+        if not (self._usable and self._local) or host is None:
+            return self._usable
+        try:
+            name = urlsplit(f"//{host.decode('latin-1')}").hostname or ""
+        except ValueError:
+            return False
+        return name in LOOPBACK or name.endswith(".localhost")
 
     def _attributes(self) -> str:
         return "Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if self._secure else "")

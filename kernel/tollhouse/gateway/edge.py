@@ -161,7 +161,7 @@ class Edge:
             plugin, caller = entry.plugin, exchange.caller
             scope["tollhouse.context"] = lambda: self._parts.contexts(plugin, caller)
             if entry.errors == "page":
-                scope["tollhouse.cookies"] = self._cookies.bound(info.slug)
+                scope["tollhouse.cookies"] = self._cookies.bound(info.slug, exchange.headers.get(b"host"))
                 scope["tollhouse.static"] = self._pages.static.url
                 scope["tollhouse.large_body"] = self._large_body_limit
                 brand, root = exchange.tenant.settings.brand, scope.get("root_path", "")

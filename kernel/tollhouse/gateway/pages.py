@@ -53,6 +53,8 @@ class Pages:
             "principal": caller.principal if caller else None,
             "request_id": scope["tollhouse.exchange"].request_id,
         }
+        if (cookies := scope.get("tollhouse.cookies")) is not None:
+            known["cookies_work"] = cookies.work
         return self.environment.get_template(template).render({**known, **values})
 
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
