@@ -44,7 +44,7 @@ def number(value: int) -> str:
 
 def size(value: int) -> str:
     """``82 kB``, ``1.2 MB``: as the composer's chips say it."""
-    return f"{max(1, -(-value // 1000))} kB" if value < 1_000_000 else f"{value / 1_000_000:.1f} MB"
+    return f"{max(1, (value + 500) // 1000)} kB" if value < 999_500 else f"{value / 1_000_000:.1f} MB"
 
 
 def moment(at: datetime, zone: str) -> str:
