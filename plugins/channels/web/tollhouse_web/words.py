@@ -80,7 +80,10 @@ CLOSED_TEXT = "Ask whoever runs this service for an invitation. If you have an a
 
 # -- Plans, orders, subscriptions ---------------------------------------------------------------------------------------
 
-PLANS_LEAD = "Change whenever you like. What you have used stays used."
+PLANS_LEAD = "Start with one and take another later. What you have used stays used."
+PLANS_LEAD_PAID = "Another paid plan takes the place of yours as soon as it is paid. A free one can begin when yours has ended."
+PLANS_LEAD_END = "Your plan runs to the end of what you paid for. After that you can take another."
+PLANS_LEAD_FREE = "You can take another plan whenever you like. What you have used stays used."
 YOUR_PLAN = "Your plan"
 SUBSCRIBE = "Subscribe"
 EVERY_AGENT = "All agents"
@@ -154,10 +157,14 @@ SEND = "Send"
 AGENT_GONE = "This agent is no longer offered. You can still read what was said."
 EDIT_CHAT = "Rename or delete"
 TITLE = "Title"
+DELETE = "Delete"
 DELETE_CHAT = "Delete chat"
 DELETE_TEXT = "What was said is gone for good. What it used still counts."
 NOT_ANSWERED = "There is no answer"
 NOTHING_COUNTED = "Nothing was counted. What you wrote is kept."
+LOST = "The server could not be reached"
+LOST_TEXT = "What you wrote is kept. If it has arrived after all, it is not sent twice."
+ON_ITS_WAY = "It is on its way, and was sent once."
 STILL_RUNNING = "Your message is still being answered"
 STILL_RUNNING_TEXT = "It was sent once and is counted once. The answer appears in the chat."
 SENT_BEFORE = "This was sent before"
@@ -413,6 +420,10 @@ def cancel_confirm(plan: str) -> str:
 
 def end_session_label(what: str) -> str:
     return f"End session: {what}"
+
+
+def delete_label(title: str) -> str:
+    return f"Delete “{title}”?"
 
 
 def revoke_label(what: str) -> str:
