@@ -30,6 +30,8 @@ from tollhouse_web.views import Card
 
 RECENT = 8
 """How many chats stand beside an open one."""
+LOOKED_THROUGH = 50
+"""How many of the newest conversations are looked through for them."""
 LOOKED_UP = 20
 """How many unanswered messages of a page are looked up."""
 PAGES = 20
@@ -115,6 +117,12 @@ def _html(text: str) -> Markup:
     return markdown.to_html(text)
 
 
+async def recent_of(conversations: Conversations) -> list[ConversationInfo]:
+    """The chats beside an open one. What programs said is left out: each of their requests may be a conversation."""
+    found = await conversations.list(limit=LOOKED_THROUGH)
+    return [item for item in found.items if item.channel != "api"][:RECENT]
+
+
 async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor: str | None = None) -> Room:
     """An existing chat: its newest messages, or those before ``cursor``."""
     conversations = ctx.port(Conversations)
@@ -131,7 +139,7 @@ async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor:
     if cursor is not None:
         return room
     running = [turn for turn in turns.values() if turn.state == "running"]
-    recent = (await conversations.list(limit=RECENT)).items
+    recent = await recent_of(conversations)
     return await _with_policy(ctx, replace(room, recent=recent, running=running[0] if running else None))
 
 
@@ -139,7 +147,7 @@ async def with_agent(ctx: PluginContext[Any], name: str) -> Room:
     """A chat that has not begun."""
     agent = await ctx.port(Catalog).agent(name)
     messages = [shown("welcome", False, (Text(agent.welcome),), None)] if agent.welcome else []
-    recent = (await ctx.port(Conversations).list(limit=RECENT)).items
+    recent = await recent_of(ctx.port(Conversations))
     return await _with_policy(ctx, Room(agent, agent.name, messages=messages, recent=recent))
 
 

@@ -174,7 +174,7 @@ async def _turn(
     if said.conversation is None and conversation_id is not None:
         begun = await ctx.port(Conversations).get(conversation_id)
         headers = {**(headers or {}), "HX-Replace-Url": site.site_of(request).url(_place(conversation_id))}
-    recent = (await ctx.port(Conversations).list(limit=room.RECENT)).items if begun else ()
+    recent = await room.recent_of(ctx.port(Conversations)) if begun else ()
     return site.page(
         request,
         "part/turn.html",
