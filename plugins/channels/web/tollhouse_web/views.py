@@ -136,6 +136,18 @@ def plan_cards(plans: Sequence[PlanInfo], names: Mapping[str, str], has: Bought 
     ]
 
 
+def can_change(cards: Sequence[PlanCard]) -> bool:
+    """Whether there is another plan that could be taken now."""
+    return any(not card.current and not card.blocked for card in cards)
+
+
+def plans_lead(cards: Sequence[PlanCard], has: Bought, reads: bool) -> str:
+    """What is true of changing plans for who reads; ``reads``: whether that is somebody with an account."""
+    if has.paid is not None:
+        return words.PLANS_LEAD_PAID if can_change(cards) else words.PLANS_LEAD_END
+    return words.PLANS_LEAD_FREE if reads and any(card.current for card in cards) else words.PLANS_LEAD
+
+
 def _blocked(plan: PlanInfo, paid: SubscriptionInfo | None) -> str:
     """A plan without a price is not taken while a paid one runs: it would be given away by accident."""
     if paid is None or plan.current or plan.price.minor:
