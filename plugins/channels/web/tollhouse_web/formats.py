@@ -47,6 +47,12 @@ def size(value: int) -> str:
     return f"{max(1, (value + 500) // 1000)} kB" if value < 999_500 else f"{value / 1_000_000:.1f} MB"
 
 
+def beginning(text: str) -> str:
+    """The first words of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else line[:40].rsplit(" ", 1)[0] + "…"
+
+
 def moment(at: datetime, zone: str) -> str:
     """``15 Jan 2026, 13:00 CET``: what stands in the page when no script runs."""
     local = at.astimezone(ZoneInfo(zone))

@@ -74,6 +74,8 @@ class Card:
     """Whether a button sends the composer once more."""
     retry: str = ""
     """Where a button of its own tries the same turn again; empty for none."""
+    about: str = ""
+    """How the message begins that the button is for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,26 @@ ENTER_SENDS = "Enter sends"
 ENTER_BREAKS = "Ctrl+Enter sends"
 ENTER_SWITCH = "Change what Enter does"
 
+# What went wrong, what to do about it, and whether the same message can have an answer later. Some of the kernel's own words for
+# these are meant for whoever runs the agent.
+_FAILURES = {
+    "model_failed": ("The model did not answer", "Try again in a moment.", True),
+    "model_timeout": ("The model took too long", "Try again in a moment.", True),
+    "model_busy": ("The model is busy", "Try again in a moment.", True),
+    "model_unavailable": ("The model cannot be reached", "Try again in a moment.", True),
+    "bad_completion": ("The model’s reply could not be understood", "Try again.", True),
+    "interrupted": ("The answer was interrupted", "Try again.", True),
+    "model_rejected": ("The model does not accept this message", "Change it, and send it anew.", False),
+    "model_not_connected": ("This agent cannot answer at the moment", "Whoever runs this service has to repair it.", False),
+    "connection_invalid": ("This agent cannot answer at the moment", "Whoever runs this service has to repair it.", False),
+    "plugin_not_enabled": ("This agent cannot answer at the moment", "Whoever runs this service has to repair it.", False),
+    "plugin_failed": ("This agent did not answer", "Try again in a moment.", True),
+    "context_too_long": ("That is more than the model can read", "Shorten it, or start a new chat.", False),
+    "content_filtered": ("The model’s content filter stopped this message", "Say it in other words.", False),
+    "erased": ("This message was erased", "", False),
+}
+_CHARGED_NOTHING = "nothing was charged"
+
 # -- Account ------------------------------------------------------------------------------------------------------------
 
 PROFILE = "Profile"
@@ -377,6 +397,23 @@ def subscribe_to(plan: str) -> str:
 
 def write_to(agent: str) -> str:
     return f"Write to {agent}"
+
+
+def failure(code: str, detail: str, usual: str | None = None) -> str:
+    """``The model is busy; nothing was charged. Try again in a moment.``
+
+    ``usual``: what the kernel says of every failure of this kind; a ``detail`` of another text is about this one, and is kept.
+    """
+    what, then, _ = _FAILURES.get(code, (detail, "", True))
+    if usual is not None and detail != usual:
+        what = detail
+    what = what.rstrip(".")
+    return " ".join(part for part in (f"{what}." if _CHARGED_NOTHING in what else f"{what}; {_CHARGED_NOTHING}.", then) if part)
+
+
+def can_help(code: str) -> bool:
+    """Whether the same message can have an answer later."""
+    return _FAILURES.get(code, ("", "", True))[2]
 
 
 def is_working(agent: str) -> str:
