@@ -178,8 +178,8 @@ ENTER_SENDS = "Enter sends"
 ENTER_BREAKS = "Ctrl+Enter sends"
 ENTER_SWITCH = "Change what Enter does"
 
-# What went wrong, what to do about it, and whether the same message can have an answer later. Some of the kernel's own words for
-# these are meant for whoever runs the agent.
+# What went wrong, what to do about it, and whether the same message can have an answer later. Some of the words of the kernel
+# are meant for whoever runs the agent.
 _FAILURES = {
     "model_failed": ("The model did not answer", "Try again in a moment.", True),
     "model_timeout": ("The model took too long", "Try again in a moment.", True),
