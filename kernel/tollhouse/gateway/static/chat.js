@@ -34,7 +34,7 @@
   })
 
   // what was written and is stored nowhere else: kept by this tab until it is sent, for its writer only, by whom it is for
-  const draft = f => f?.dataset.writer && ['draft', f.dataset.writer, f.elements.agent.value, f.elements.conversation.value].join(':')
+  const draft = f => f?.dataset.writer && ['draft', f.dataset.writer, f.elements.agent?.value, f.elements.conversation?.value].join(':')
   const keep = (k, text) => k && store(k, text, 'sessionStorage'), kept = k => k && store(k, undefined, 'sessionStorage')
   const back = f => { const t = $('textarea', f), text = kept(draft(f)); if (text) { t.value ||= text; grow(t) } }
   on('input', e => { const f = composer(e), k = f && e.target.localName === 'textarea' && draft(f); if (kept(k)) keep(k, e.target.value) })
@@ -45,7 +45,7 @@
   const atEnd = () => root.scrollHeight - innerHeight - scrollY < 96, toEnd = () => scrollTo(0, root.scrollHeight)
   const since = s => { if (s) { s.textContent = '0 s'; s.dataset.elapsed = new Date().toISOString() } }
   const still = on => document.querySelectorAll('.working [data-still]').forEach(s => s.hidden = !on)
-  const inPlace = card => { const w = $('[data-working]')?.cloneNode(true); if (w) { delete w.dataset.working; w.hidden = false; since($('span', w)); card.before(w) } return w }
+  const inPlace = card => { const w = $('[data-working]')?.cloneNode(true); if (w) { delete w.dataset.working; w.hidden = false; $('[data-still]', w)?.setAttribute('hidden', ''); since($('span', w)); card.before(w) } return w }
   const working = on => document.querySelectorAll('[data-working]').forEach(w => { w.hidden = !on; if (on) since($('span', w)) })
   const fine = c => c.response?.status < 400 || c.response?.headers.get('x-message-kept')
   on('submit', e => { // files that the server would refuse are refused before they travel

@@ -179,6 +179,14 @@ def test_a_chat_with_htmx_is_a_fragment(ada, gateway) -> None:
     assert "99 of 100 messages left today." in first.text
 
 
+def test_the_composer_has_the_words_that_only_its_script_can_say(ada) -> None:
+    page = ada.get("/chat/new?agent=helper").text
+    composer = page[page.index("data-composer") :].split(">", 1)[0]
+    for name, text in (("you", "You"), ("lost", "The server could not be reached"), ("retry", "Try again")):
+        assert f'data-{name}="{text}"' in composer
+    assert "<small data-still hidden>It is on its way, and was sent once.</small>" in page
+
+
 def test_sending_twice_is_one_turn(ada, gateway) -> None:
     page = ada.get("/chat/new?agent=helper")
     one, two = ada.say(page.text, "Once"), ada.say(page.text, "Once")
