@@ -243,8 +243,8 @@ class Edge:
 
     async def _recognise(self, scope: Scope, exchange: Exchange) -> None:
         """A page about a path that there is not, or that was refused early, belongs to a tenant all the same."""
-        if exchange.tenant is not None:
-            return
+        if exchange.entry is not None:
+            return  # it was asked already, and a guess at a name is counted once
         try:
             exchange.tenant, info = await self._tenancy.find(exchange.slug, exchange.headers, exchange.address)
         except Exception as error:  # the page is about another error, and comes without a name if this one fails too

@@ -117,6 +117,11 @@ async def test_an_error_page_says_it_once_and_whose_it_is(ask: Any) -> None:
     assert "<span>Tollhouse</span>" in (await ask("GET", "/t/nobody/nowhere", headers=PAGE)).text
 
 
+async def test_a_guess_at_a_tenant_is_counted_once_though_an_error_page_names_one(ask: Any, town: Any) -> None:
+    assert (await ask("GET", "/t/nobody/login", headers=PAGE)).status == 404
+    assert town.looked_up == ["nobody"]
+
+
 @pytest.mark.parametrize(("path", "page"), [("/logout", "/"), ("/t/other/home/7/drop", "/t/other/home")])
 async def test_the_address_of_a_form_leads_to_its_page(build: Any, ask: Any, path: str, page: str) -> None:
     async def drop(request: Request) -> Response:
