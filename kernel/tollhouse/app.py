@@ -74,6 +74,7 @@ class Process:
             lifespan=self._lifespan,
             logo=container.logos.get,
             sign_in_path="/login" if "web" in container.host.channels else "/console/sign-in",
+            doors={"/console": "/console/sign-in"},
         )
 
     async def _database_problem(self) -> str | None:

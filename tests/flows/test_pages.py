@@ -186,3 +186,20 @@ async def test_what_is_answered_meanwhile_is_not_tried_twice(site: Site) -> None
     assert "Hello." in (await first).text
     assert "Hello." in (await part.fill(again)).text, "asked for once more, the answer is the same"
     assert len(site.model.calls) == calls + 1
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "way"),
+    [
+        ("/account/profile", "/account", "/login?next=/account"),
+        ("/console/settings", "/console/settings", "/console/sign-in?next=/console/settings"),
+    ],
+)
+async def test_a_form_of_who_was_signed_out_leads_through_its_door_and_back(
+    site: Site, path: str, before: str, way: str
+) -> None:
+    page = {"accept": "text/html", "referer": f"http://127.0.0.1:8000/t/{site.slug}{before}", "host": "127.0.0.1:8000"}
+    answer = await Client.browser(site.process.app, site.slug, "ended", **page).fill(path, name="Ada")
+    assert answer.status == 401
+    assert f'href="/t/{site.slug}{way}"' in answer.text
+    assert "What you wrote was not saved" in answer.text

@@ -26,17 +26,20 @@ ReadLogo = Callable[[UUID, UUID], Awaitable[tuple[str, bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class BrandAddresses:
-    """``scope["tollhouse.brand"]`` and ``brand`` in templates. ``logo`` is empty without one; ``icon`` stands in the tab."""
+    """``scope["tollhouse.brand"]`` and ``brand`` in templates. ``logo`` is empty without one; ``icon`` stands in the tab;
+    ``tagline`` is the sentence under the name, empty for none."""
 
     css: str
     logo: str
     icon: str
+    tagline: str = ""
 
 
 def addresses(brand: Brand, root: str, plain_icon: str) -> BrandAddresses:
     """Where a page under ``root`` finds the tenant's look."""
     logo = f"{root}/brand/logo?v={brand.logo_file_id.hex[-12:]}" if brand.logo_file_id is not None else ""
-    return BrandAddresses(f"{root}/brand.css?v={stylesheet(brand.accent, brand.radius).digest}", logo, logo or plain_icon)
+    css = f"{root}/brand.css?v={stylesheet(brand.accent, brand.radius).digest}"
+    return BrandAddresses(css, logo, logo or plain_icon, brand.tagline)
 
 
 class BrandFiles:

@@ -34,11 +34,12 @@ class CsrfCheck:
             raise CrossSite()
         origin = headers.get(b"origin", b"").lower()
         host = headers.get(b"host", b"").lower()
-        if origin and (origin == self._origin or (host and _netloc(origin) == host)):
+        if origin and (origin == self._origin or (host and netloc(origin) == host)):
             return
         raise CrossSite()
 
 
-def _netloc(origin: bytes) -> bytes:
+def netloc(origin: bytes) -> bytes:
+    """Host and port of an address of the web."""
     parts = urlsplit(origin)
     return parts.netloc if parts.scheme in (b"http", b"https") else b""

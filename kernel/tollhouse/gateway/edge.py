@@ -49,7 +49,17 @@ from tollhouse.gateway.request_ids import request_id
 from tollhouse.gateway.route_table import UNSAFE, Entry, Found, RouteTable
 from tollhouse.gateway.security_headers import security_headers
 from tollhouse.gateway.tenancy import Tenancy
-from tollhouse.gateway.trouble import moment_text, open_page, opens_page, sign_in_address, trouble_of, wants_part
+from tollhouse.gateway.trouble import (
+    moment_text,
+    open_page,
+    opens_page,
+    page_words,
+    reloads_form,
+    sign_in_address,
+    trouble_of,
+    wants_part,
+)
+from tollhouse.gateway.ways import came_from, door_of, nearest_page
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
@@ -116,7 +126,7 @@ class Edge:
         exchange.request_id = request_id(headers.get(b"x-request-id"))
         exchange.address = self._address.find(scope, headers)
         _check_address(scope)
-        slug = self._tenancy.take_prefix(scope)
+        slug = exchange.slug = self._tenancy.take_prefix(scope)
         path = scope["path"][len(scope.get("root_path", "")) :] or "/"
         if self._cors:
             exchange.cors = self._cors.headers(path, headers)
@@ -214,8 +224,13 @@ class Edge:
         elif (private := private_text(error)) is not None:
             log.warning("request %s: %s: %s", exchange.request_id, problem.code, private)
         if problem.status == 401 and opens_page(exchange, scope["method"]):
-            await answer.complete(303, PAGE, b"", [(b"location", self._sign_in(scope).encode())])
+            await answer.complete(303, PAGE, b"", [(b"location", self._sign_in(scope, _wanted(scope)).encode())])
             return
+        if problem.status == 405 and reloads_form(exchange, scope["method"]):
+            await answer.complete(303, PAGE, b"", [(b"location", self._back(scope).encode())])
+            return
+        if exchange.errors == "page":
+            await self._recognise(scope, exchange)
         if exchange.errors == "openai":
             kind, body = render_openai(problem, exchange.request_id)
         elif exchange.errors == "page":
@@ -226,30 +241,59 @@ class Edge:
             problem.headers.append((b"connection", b"close"))
         await answer.complete(problem.status, kind, body, problem.headers)
 
+    async def _recognise(self, scope: Scope, exchange: Exchange) -> None:
+        """A page about a path that there is not, or that was refused early, belongs to a tenant all the same."""
+        if exchange.entry is not None:
+            return  # it was asked already, and a guess at a name is counted once
+        try:
+            exchange.tenant, info = await self._tenancy.find(exchange.slug, exchange.headers, exchange.address)
+        except Exception as error:  # the page is about another error, and comes without a name if this one fails too
+            log.debug("whose page it is cannot be told: %s", error)
+        else:
+            scope[CALLER] = exchange.caller = Caller(info, None, exchange.address, "")
+
     def _page(self, scope: Scope, problem: Problem) -> str:
         values = {"errors": (), "resets_at": None, "upgrade_url": None, "retryable": False} | dict(problem.members)
-        values |= {"title": problem.title, "detail": problem.detail, "status": problem.status, "code": problem.code}
-        root, caller = scope.get("root_path", ""), scope.get(CALLER)
+        title, detail = page_words(problem, scope["method"])
+        values |= {"title": title, "detail": detail, "status": problem.status, "code": problem.code}
+        caller, sent = scope.get(CALLER), scope["method"] in UNSAFE
         values["resets_text"] = moment_text(values["resets_at"], caller.tenant.timezone if caller else "UTC")
-        values["sign_in"] = self._sign_in(scope) if scope["method"] == "GET" else root + self._parts.sign_in_path
+        values["back"] = self._back(scope) if sent else None
+        values["sign_in"] = self._sign_in(scope, self._before(scope) if sent else _wanted(scope))
         return self._pages.html(scope, "problem.html", **values)
 
     def _part(self, scope: Scope, problem: Problem) -> str:
         """The error for a page that stays open: a card in the place that it has for trouble."""
-        root, sign_in = scope.get("root_path", ""), self._parts.sign_in_path
+        root = scope.get("root_path", "")
         here = open_page(scope[KEY], root)
-        trouble = trouble_of(problem, root + here, sign_in_address(sign_in, root, here))
-        return self._pages.html(scope, "trouble.html", trouble=trouble)
+        return self._pages.html(scope, "trouble.html", trouble=trouble_of(problem, root + here, self._sign_in(scope, here)))
 
-    def _sign_in(self, scope: Scope) -> str:
-        """Where to sign in, and from there to where they wanted to go."""
-        root, query = scope.get("root_path", ""), scope["query_string"].decode("latin-1")
-        wanted = scope["path"][len(root) :] + (f"?{query}" if query else "")
-        return sign_in_address(self._parts.sign_in_path, root, wanted)
+    def _before(self, scope: Scope) -> str:
+        """The page that a form was on; where browsers do not say it, the one that its address lies under."""
+        root = scope.get("root_path", "")
+        return came_from(scope[KEY].headers, root) or nearest_page(self._table, scope["path"][len(root) :])
+
+    def _back(self, scope: Scope) -> str:
+        """Where a form can be found again: never the address that has none."""
+        root = str(scope.get("root_path", ""))
+        if scope["method"] in UNSAFE:
+            return root + self._before(scope)
+        return root + nearest_page(self._table, scope["path"][len(root) :])
+
+    def _sign_in(self, scope: Scope, wanted: str) -> str:
+        """Where to sign in at the door that was meant, and from there to where they wanted to go."""
+        root = scope.get("root_path", "")
+        return sign_in_address(door_of(wanted, self._parts.doors, self._parts.sign_in_path), root, wanted)
 
 
 SIGN_OUT: Final = ("/logout", "/sign-out")
 """How the routes end by which a session ends: nobody is kept signed in, whatever state their tenant is in."""
+
+
+def _wanted(scope: Scope) -> str:
+    """The address that was asked for, as a path of its tenant."""
+    path, query = str(scope["path"][len(scope.get("root_path", "")) :]), scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
 
 
 def _changes(entry: Entry) -> bool:

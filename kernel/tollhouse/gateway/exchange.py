@@ -31,6 +31,7 @@ class Exchange:
     ports: PortFactories
     headers: dict[bytes, bytes] = field(default_factory=dict)
     entry: Entry | None = None
+    slug: str | None = None
     tenant: Tenant | None = None
     caller: Caller | None = None
     address: str = ""

@@ -49,8 +49,8 @@ class GatewayParts:
 
     ``mounts``: the kernel's own routes. ``plugin_mounts``: what plugins registered. ``contexts``: makes the plugin context of
     a request (``Contexts.for_route``). ``readiness``: named checks, each an async callable that gives None, or a sentence that
-    says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first. ``logo``: media type and bytes
-    of a tenant's logo.
+    says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first; ``doors``: where instead, by
+    the beginning of the page's path. ``logo``: media type and bytes of a tenant's logo.
     """
 
     settings: Settings
@@ -64,5 +64,6 @@ class GatewayParts:
     readiness: Mapping[str, ReadinessCheck] = field(default_factory=dict)
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     sign_in_path: str = "/login"
+    doors: Mapping[str, str] = field(default_factory=dict)
     logo: Callable[[UUID, UUID], Awaitable[tuple[str, bytes]]] = _no_logo
     version: str = "0.1.0"

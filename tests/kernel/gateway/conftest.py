@@ -261,7 +261,7 @@ def build(town: Town, monkeypatch: pytest.MonkeyPatch) -> Build:
     """Make an application; keywords are settings."""
 
     def make(*, mounts: Sequence[Mount] | None = None, **settings: Any) -> Application:
-        readiness = settings.pop("readiness", {})
+        readiness, doors = settings.pop("readiness", {}), settings.pop("doors", {})
         ours = [Registered("demo", openai_mount()), Registered("pages", plugin_page_mount())]
         plugins = settings.pop("plugin_mounts", ours)
         return build_application(
@@ -274,6 +274,7 @@ def build(town: Town, monkeypatch: pytest.MonkeyPatch) -> Build:
                 mounts=[json_mount(), page_mount()] if mounts is None else mounts,
                 plugin_mounts=plugins,
                 readiness=readiness,
+                doors=doors,
             )
         )
 

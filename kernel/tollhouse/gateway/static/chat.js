@@ -6,7 +6,7 @@
   const composer = e => e.target.closest?.('form[data-composer]'), picker = f => $('input[type=file]', f), mine = $('form[data-composer]')
 
   // attachments: chips with size and a remove button; also by paste and drop
-  const size = n => n < 1e6 ? Math.ceil(n / 1e3) + ' kB' : (n / 1e6).toFixed(1) + ' MB'
+  const size = n => n < 999500 ? Math.max(1, Math.round(n / 1e3)) + ' kB' : (n / 1e6).toFixed(1) + ' MB'
   const put = (f, files) => { const t = new DataTransfer; for (const g of files) t.items.add(g); picker(f).files = t.files; chips(f) }
   const add = (f, files) => picker(f) && files.length && put(f, [...picker(f).files, ...files])
   const chips = f => $('[data-chips]', f)?.replaceChildren(...[...picker(f).files].map((file, n, all) => {
@@ -33,16 +33,20 @@
     if (e.ctrlKey || e.metaKey || breaks(f) === e.shiftKey) { e.preventDefault(); if (t.value.trim() || picker(f)?.files.length) f.requestSubmit() }
   })
 
-  // what was written when a session ended: kept by this tab for the way through the sign-in, for its writer only
-  const draft = f => f?.dataset.writer && 'draft:' + f.dataset.writer + ':' + location.pathname + location.search
-  const keep = f => { const k = draft(f), text = $('textarea', f).value; if (k && text) store(k, text, 'sessionStorage') }
-  const back = f => { const k = draft(f), text = k && store(k, undefined, 'sessionStorage'); if (text) { store(k, '', 'sessionStorage'); const t = $('textarea', f); t.value ||= text; grow(t) } }
+  // what was written and is stored nowhere else: kept by this tab until it is sent, for its writer only, by whom it is for
+  const draft = f => f?.dataset.writer && ['draft', f.dataset.writer, f.elements.agent?.value, f.elements.conversation?.value].join(':')
+  const keep = (k, text) => k && store(k, text, 'sessionStorage'), kept = k => k && store(k, undefined, 'sessionStorage')
+  const back = f => { const t = $('textarea', f), text = kept(draft(f)); if (text) { t.value ||= text; grow(t) } }
+  on('input', e => { const f = composer(e), k = f && e.target.localName === 'textarea' && draft(f); if (kept(k)) keep(k, e.target.value) })
 
   // a message on its way: shown at once, kept until the server has it; the working line; the scroll sticks to the end only at the end
   let stick, first, again
   const clear = () => $('#trouble')?.replaceChildren()
   const atEnd = () => root.scrollHeight - innerHeight - scrollY < 96, toEnd = () => scrollTo(0, root.scrollHeight)
-  const working = on => document.querySelectorAll('[data-working]').forEach(w => { w.hidden = !on; const s = $('span', w); if (s && on) { s.textContent = '0 s'; s.dataset.elapsed = new Date().toISOString() } })
+  const since = s => { if (s) { s.textContent = '0 s'; s.dataset.elapsed = new Date().toISOString() } }
+  const still = on => document.querySelectorAll('.working [data-still]').forEach(s => s.hidden = !on)
+  const inPlace = card => { const w = $('[data-working]')?.cloneNode(true); if (w) { delete w.dataset.working; w.hidden = false; $('[data-still]', w)?.setAttribute('hidden', ''); since($('span', w)); card.before(w) } return w }
+  const working = on => document.querySelectorAll('[data-working]').forEach(w => { w.hidden = !on; if (on) since($('span', w)) })
   const fine = c => c.response?.status < 400 || c.response?.headers.get('x-message-kept')
   on('submit', e => { // files that the server would refuse are refused before they travel
     const f = composer(e), most = +f?.dataset.most, all = [...picker(f || document)?.files || []].reduce((n, g) => n + g.size, 0)
@@ -50,21 +54,30 @@
     e.preventDefault(); e.stopImmediatePropagation()
     $('#trouble').replaceChildren(make('article', { className: 'denial failed' }, make('h3', { textContent: f.dataset.mostTitle }), make('p', { textContent: f.dataset.mostText.replace('{size}', size(all)) }))); toEnd()
   }, true)
+  on('busy', e => composer(e) && still(true)) // pressed again while it is on its way
+  on('htmx:error', e => { // no answer at all: said where the answer would stand, and not above the button that sends
+    const c = e.detail.ctx, f = c?.sourceElement, d = mine?.dataset, card = f?.closest?.('.denial'); if (!d?.lost || !f?.matches?.('[data-composer], [data-again]')) return
+    e.stopImmediatePropagation(); c.arrived?.()
+    if (card) return card.append(make('p', { className: 'error', role: 'alert', textContent: d.lost + '.' }))
+    const b = make('button', { className: 'button', textContent: d.retry }); b.setAttribute('form', f.id)
+    $('#trouble').replaceChildren(make('article', { className: 'denial failed' }, make('h3', { textContent: d.lost }), make('p', { textContent: d.lostText }), make('div', { className: 'actions' }, b))); toEnd()
+  }, true)
   on('htmx:before:request', e => {
     const c = e.detail.ctx, f = c.sourceElement
     if (f?.matches?.('#earlier')) first = $('#messages > .message, #messages > .denial')
     if (f?.matches?.('form[data-again]')) {
-      const card = f.closest('.denial'); card.hidden = again = true; clear(); working(true)
-      c.arrived = () => { c.arrived = null; card.hidden = false; working(false) }
+      const card = f.closest('.denial'); $('.error', card)?.remove(); card.hidden = again = true; clear()
+      const line = inPlace(card)
+      c.arrived = () => { c.arrived = null; card.hidden = false; line?.remove() }
     }
     if (!f?.matches?.('form[data-composer]')) return
-    const t = $('textarea', f), said = t.value, files = [...picker(f)?.files || []]
-    const bubble = make('div', { className: 'message user pending' }, make('div', { className: 'text', textContent: [said, ...files.map(g => g.name)].filter(Boolean).join('\n') }))
+    const t = $('textarea', f), k = draft(f), said = t.value, files = [...picker(f)?.files || []]
+    const bubble = make('div', { className: 'message user pending' }, make('h2', { className: 'sr', textContent: f.dataset.you || '' }), make('div', { className: 'text', textContent: [said, ...files.map(g => g.name)].filter(Boolean).join('\n') }))
     clear(); $('.messages')?.append(bubble); t.value = ''; grow(t); if (files.length) put(f, [])
-    working(true); toEnd()
+    still(false); working(true); toEnd()
     c.arrived = () => {
-      c.arrived = null; bubble.remove(); working(false); if (fine(c)) return
-      t.value = [said, t.value].filter(Boolean).join('\n'); grow(t); add(f, files); if (c.response?.status === 401) keep(f)
+      c.arrived = null; bubble.remove(); working(false); if (fine(c)) return keep(k, '')
+      t.value = [said, t.value].filter(Boolean).join('\n'); grow(t); add(f, files); keep(k, t.value)
     }
   })
   on('htmx:before:swap', e => { stick = $('.messages') && atEnd() && !first; e.detail.ctx?.arrived?.(); if (first) first.was = first.getBoundingClientRect().top })

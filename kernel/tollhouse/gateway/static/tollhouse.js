@@ -36,10 +36,10 @@
   // confirm by a native dialog
   const ask = (el, text) => new Promise(done => {
     const d = el.dataset, ok = make('button', { value: 'ok', className: 'button primary' + (d.confirmPlain == null ? ' danger' : ''), textContent: d.confirmOk || 'Continue' })
-    const form = make('form', { method: 'dialog' }, make('h2', { textContent: d.confirmTitle || 'Are you sure?' }), make('p', { textContent: text }))
+    const form = make('form', { method: 'dialog' }, make('h2', { id: 'ask-title', textContent: d.confirmTitle || 'Are you sure?' }), make('p', { id: 'ask-text', textContent: text }))
     if (d.confirmName) { const i = make('input', { autocomplete: 'off', oninput() { ok.disabled = i.value !== d.confirmName } }); ok.disabled = true; form.append(make('label', { className: 'field' }, `Type “${d.confirmName}” to confirm`, i)) }
     form.append(make('div', { className: 'actions' }, make('button', { value: '', className: 'button', textContent: d.confirmCancel || 'Cancel' }), ok))
-    const box = make('dialog', { onclose() { box.remove(); done(box.returnValue === 'ok') } }, form); document.body.append(box); box.showModal()
+    const box = make('dialog', { onclose() { box.remove(); done(box.returnValue === 'ok') } }, form); box.setAttribute('aria-labelledby', 'ask-title'); box.setAttribute('aria-describedby', 'ask-text'); document.body.append(box); box.showModal()
   })
   on('htmx:confirm', e => { e.preventDefault(); const c = e.detail.ctx; ask(c.sourceElement, c.confirm).then(y => y ? e.detail.issueRequest() : e.detail.dropRequest()) })
 
@@ -47,7 +47,7 @@
   const sure = new WeakSet
   on('submit', e => {
     const f = e.target, by = e.submitter, el = by?.dataset.confirm ? by : f, stop = () => { e.preventDefault(); e.stopImmediatePropagation() }
-    if (f.ariaBusy === 'true') return stop()
+    if (f.ariaBusy === 'true') { stop(); f.dispatchEvent(new Event('busy', { bubbles: true })); return }
     if (el.dataset.confirm && !sure.delete(f)) { stop(); ask(el, el.dataset.confirm).then(y => { if (y) { sure.add(f); f.requestSubmit(by) } }) }
   }, true)
   on('submit', e => { const f = e.target; if (!e.defaultPrevented && f.method === 'post') { f.ariaBusy = 'true'; setTimeout(() => f.ariaBusy = null, 15000) } })

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tollhouse_web import Settings, plugin
+from tollhouse_web.site import PlainBrand
 
 from tollhouse.plugin import Mount, PluginContext, Principal, Sessions, TenantInfo, TollhouseError
 from tollhouse.testing.context import TENANT, MemoryState
@@ -48,6 +49,7 @@ class FakeGateway:
     cookies: FakeCookies = field(default_factory=FakeCookies)
     tokens: dict[str, Principal] = field(default_factory=dict)
     state: MemoryState = field(default_factory=MemoryState)
+    brand: PlainBrand = field(default_factory=lambda: PlainBrand("/brand.css", "/static/icon.svg"))
     wrap: Callable[[type[Any], Any], Any] = lambda kind, port: port
 
     def app(self, root_path: str = "") -> ASGIApp:
@@ -116,6 +118,7 @@ class _Edge:
                 ports=self.gateway.ports(principal),
             )
             more = {"root_path": self.root, "tollhouse.context": lambda: context, "tollhouse.cookies": self.gateway.cookies}
+            more["tollhouse.brand"] = replace(self.gateway.brand, css=f"{self.root}/brand.css")
             await self.app({**scope, **more}, receive, send)
 
 

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from tollhouse.plugin import (
+    BackendAuthFailed,
+    BackendRateLimited,
+    BackendRejected,
     BackendTimeout,
     Conflict,
+    ContextTooLong,
     RateLimited,
     StoredMessage,
     Text,
@@ -55,6 +59,42 @@ def test_a_model_error_is_told_in_the_chat(ada, gateway, htmx: bool) -> None:
     assert "sk-secret" not in answer.text
     assert ("<html" in answer.text) is not htmx
     assert ada.hidden(answer.text, "key") != ada.hidden(page.text, "key"), "the turn is over: trying again is another one"
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "again"),
+    [
+        (BackendAuthFailed(), "This agent cannot answer at the moment; nothing was charged. Whoever runs this service", False),
+        (BackendRateLimited(), "The model is busy; nothing was charged. Try again in a moment.", True),
+        (
+            ContextTooLong(),
+            "That is more than the model can read; nothing was charged. Shorten it, or start a new chat.",
+            False,
+        ),
+        (
+            BackendRejected("No pictures, please"),
+            "No pictures, please; nothing was charged. Change it, and send it anew.",
+            False,
+        ),
+        (Unavailable("The house is closed"), "The house is closed; nothing was charged.", True),
+    ],
+)
+def test_failures_are_said_in_the_customers_words(ada, gateway, error: Exception, text: str, again: bool) -> None:
+    page = ada.get("/chat/new?agent=helper").text
+    gateway.wrap = failing(error)
+    answer = ada.say(page, "Hello", htmx=True).text
+    assert text in answer
+    assert ("Try again</button>" in answer) is again
+    assert "its owner" not in answer
+
+
+def test_buttons_of_messages_and_who_said_what_can_be_told_apart_by_ear(ada, gateway) -> None:
+    chat = ada.say(ada.get("/chat/new?agent=helper").text, "Hello there")
+    _unanswered(gateway, chat.url.path.removeprefix("/chat/"), "failed")
+    page = ada.get(chat.url.path).text
+    assert page.count('<h2 class="sr">You</h2>') == 2
+    assert 'Copy<span class="sr">: You said: Hello there</span></button>' in page
+    assert 'Try again<span class="sr">: Are you there?</span></button>' in page
 
 
 @pytest.mark.parametrize("error", [TurnRunning(), Unavailable()])
@@ -136,7 +176,7 @@ def test_a_running_turn_is_waited_for(ada, gateway) -> None:
     again = ada.get(chat.url.path).text
     assert "The model is busy" in again
     assert f"/chat/{conversation}/turns/{turn}/again" in again
-    assert again.count("Are you there?") == 1, "it stands in the chat, and not in the composer too"
+    assert again.count(">Are you there?</div>") == 1, "it stands in the chat, and not in the composer too"
 
 
 def test_the_first_message_tells_the_page_what_it_began(ada, gateway) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tollhouse_web import Settings, WebChannel, mount, plugin
-from tollhouse_web.formats import browser, money
+from tollhouse_web.formats import browser, money, size
 
 from tollhouse.plugin import Money
 from tollhouse.testing.channel import ChannelSuite
@@ -71,6 +71,13 @@ def test_sign_up_can_be_closed(stranger, gateway) -> None:
 )
 def test_money(minor: int, currency: str, text: str) -> None:
     assert money(Money(minor, currency)) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(3, "1 kB"), (5_002, "5 kB"), (82_500, "83 kB"), (999_499, "999 kB"), (999_500, "1.0 MB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
 
 
 def test_browsers_are_recognised() -> None:

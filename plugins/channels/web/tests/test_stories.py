@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from tollhouse_web import formats
+from tollhouse_web import Settings, formats, room
 
 from tollhouse.plugin import Decision, LimitInfo, Subscriptions
 from tollhouse.testing.world import PASSWORD
@@ -89,6 +89,13 @@ def test_the_plans_page_knows_what_one_has_and_what_waits(ada, gateway) -> None:
     assert "Your plan" in _card(has, "Pro")
     assert "/subscribe/" not in _card(has, "Free"), "a paid plan is not given away by accident"
     assert "You have Pro. Cancel it first" in _card(has, "Free")
+    assert "whenever you like" not in has
+    assert "Your plan runs to the end of what you paid for." in has
+    assert "Change plan" not in ada.get("/usage").text, "there is nothing that it could be changed to"
+    gateway.world.plans["team"] = replace(gateway.world.plans["pro"], id="team-id", slug="team", name="Team", current=False)
+    assert "Another paid plan takes the place of yours as soon as it is paid." in ada.get("/plans").text
+    assert "Change plan" in ada.get("/usage").text
+    del gateway.world.plans["team"]
     assert "Start this plan" not in ada.get("/subscribe/free").text
     (subscription,) = gateway.world.subscriptions
     ada.post(f"/subscriptions/{subscription}/cancel")
@@ -147,6 +154,8 @@ def test_when_it_comes_back_is_said_in_the_readers_zone(ada, gateway) -> None:
     assert "You have used all messages of today." not in page, "the sentence names a time of the tenant's zone"
     resets = page[page.index("Resets") :]
     assert re.match(r'Resets <time datetime="[^"]+Z" data-local>\d+ \w+ \d{4}, \d\d:\d\d \w+</time>', resets), resets[:200]
+    twice = resets.split("</time>", 1)[1]
+    assert twice.startswith(' <span class="needs-js">(<time'), "how long it is from now is said only where a script can say it"
 
 
 def test_a_zone_without_letters_is_named(ada) -> None:
@@ -170,6 +179,14 @@ def test_a_chat_with_htmx_is_a_fragment(ada, gateway) -> None:
     assert "99 of 100 messages left today." in first.text
 
 
+def test_the_composer_has_the_words_that_only_its_script_can_say(ada) -> None:
+    page = ada.get("/chat/new?agent=helper").text
+    composer = page[page.index("data-composer") :].split(">", 1)[0]
+    for name, text in (("you", "You"), ("lost", "The server could not be reached"), ("retry", "Try again")):
+        assert f'data-{name}="{text}"' in composer
+    assert "<small data-still hidden>It is on its way, and was sent once.</small>" in page
+
+
 def test_sending_twice_is_one_turn(ada, gateway) -> None:
     page = ada.get("/chat/new?agent=helper")
     one, two = ada.say(page.text, "Once"), ada.say(page.text, "Once")
@@ -191,6 +208,36 @@ def test_a_denial_with_htmx_has_its_status_and_a_fresh_key(ada, gateway) -> None
     assert "Included in Free and Pro." in denied.text
     assert ada.hidden(denied.text, "key") != ada.hidden(page.text, "key")
     assert not gateway.world.conversations
+
+
+def test_what_programs_said_is_no_recent_chat_and_can_be_deleted_from_the_list(ada, gateway) -> None:
+    world = gateway.world
+    page = ada.get("/chat/new?agent=helper").text
+    mine = ada.say(page, "By hand").url.path.removeprefix("/chat/")
+    owner, chat = world.conversations[mine]
+    for number in range(room.RECENT + 1):
+        later = world.clock() + timedelta(minutes=number + 1)
+        world.conversations[f"p{number}"] = (
+            owner,
+            replace(chat, id=f"p{number}", channel="api", title=f"Call {number}", updated_at=later),
+        )
+        world.messages[f"p{number}"] = []
+    shown = ada.get(f"/chat/{mine}").text
+    recent = shown[shown.index('id="recent"') :].split("</div>", 1)[0]
+    assert f"/chat/{mine}" in recent
+    assert "Call" not in recent
+    listed = ada.get("/chat").text
+    assert listed.count('<span class="badge">API</span>') == room.RECENT + 1
+    assert 'action="/chat/p3/delete"' in listed
+    assert "The chat was deleted." in (after := ada.post("/chat/p3/delete").text)
+    assert "Call 3" not in after
+
+
+def test_the_tenants_own_sentence_stands_under_its_name(stranger, gateway) -> None:
+    gateway.settings = Settings(tagline="The operator's")
+    assert "The operator&#39;s" in stranger.get("/").text
+    gateway.brand = replace(gateway.brand, tagline="Ask the sea")
+    assert '<p class="lead">Ask the sea</p>' in stranger.get("/").text
 
 
 def test_rename_and_delete(ada) -> None:

@@ -44,7 +44,13 @@ def number(value: int) -> str:
 
 def size(value: int) -> str:
     """``82 kB``, ``1.2 MB``: as the composer's chips say it."""
-    return f"{max(1, -(-value // 1000))} kB" if value < 1_000_000 else f"{value / 1_000_000:.1f} MB"
+    return f"{max(1, (value + 500) // 1000)} kB" if value < 999_500 else f"{value / 1_000_000:.1f} MB"
+
+
+def beginning(text: str) -> str:
+    """The first words of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else line[:40].rsplit(" ", 1)[0] + "…"
 
 
 def moment(at: datetime, zone: str) -> str:

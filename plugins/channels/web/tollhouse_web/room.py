@@ -12,7 +12,16 @@ from markupsafe import Markup
 
 from tollhouse.plugin import (
     AgentInfo,
+    BackendAuthFailed,
+    BackendError,
+    BackendRateLimited,
+    BackendRejected,
+    BackendTimeout,
+    BackendUnavailable,
+    BadCompletion,
     Catalog,
+    ContentFiltered,
+    ContextTooLong,
     ConversationInfo,
     Conversations,
     Decision,
@@ -25,13 +34,30 @@ from tollhouse.plugin import (
     TurnResult,
     Turns,
 )
-from tollhouse_web import views, words
+from tollhouse_web import formats, views, words
 from tollhouse_web.views import Card
 
 RECENT = 8
 """How many chats stand beside an open one."""
+LOOKED_THROUGH = 50
+"""How many of the newest conversations are looked through for them."""
 LOOKED_UP = 20
 """How many unanswered messages of a page are looked up."""
+USUAL = {
+    kind.code: kind.title
+    for kind in (
+        BackendError,
+        BackendTimeout,
+        BackendRateLimited,
+        BackendUnavailable,
+        BackendRejected,
+        BackendAuthFailed,
+        ContextTooLong,
+        ContentFiltered,
+        BadCompletion,
+    )
+}
+"""What the kernel says of a model's failures where nobody says more."""
 PAGES = 20
 """How many pages of a conversation are looked through for one message."""
 
@@ -48,6 +74,11 @@ class Shown:
     at: datetime | None = None
     trouble: Card | None = None
     """Why it has no answer, and the way to try again."""
+
+    @property
+    def begins(self) -> str:
+        """Its first words: what tells its buttons from those of other messages."""
+        return formats.beginning(str(self.html.striptags()) if self.html else self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +146,12 @@ def _html(text: str) -> Markup:
     return markdown.to_html(text)
 
 
+async def recent_of(conversations: Conversations) -> list[ConversationInfo]:
+    """The chats beside an open one. What programs said is left out: each of their requests may be a conversation."""
+    found = await conversations.list(limit=LOOKED_THROUGH)
+    return [item for item in found.items if item.channel != "api"][:RECENT]
+
+
 async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor: str | None = None) -> Room:
     """An existing chat: its newest messages, or those before ``cursor``."""
     conversations = ctx.port(Conversations)
@@ -131,7 +168,7 @@ async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor:
     if cursor is not None:
         return room
     running = [turn for turn in turns.values() if turn.state == "running"]
-    recent = (await conversations.list(limit=RECENT)).items
+    recent = await recent_of(conversations)
     return await _with_policy(ctx, replace(room, recent=recent, running=running[0] if running else None))
 
 
@@ -139,7 +176,7 @@ async def with_agent(ctx: PluginContext[Any], name: str) -> Room:
     """A chat that has not begun."""
     agent = await ctx.port(Catalog).agent(name)
     messages = [shown("welcome", False, (Text(agent.welcome),), None)] if agent.welcome else []
-    recent = (await ctx.port(Conversations).list(limit=RECENT)).items
+    recent = await recent_of(ctx.port(Conversations))
     return await _with_policy(ctx, Room(agent, agent.name, messages=messages, recent=recent))
 
 
@@ -148,11 +185,23 @@ async def denied(ctx: PluginContext[Any], decision: Decision, agent: AgentInfo) 
     return views.denial(decision, agent, await ctx.port(Catalog).plans(), {agent.slug: agent.name, agent.id: agent.name})
 
 
-def failed(turn: TurnResult) -> Card:
-    """A turn that had no answer, as its record tells it. Trying it again is another attempt of the same turn."""
-    detail = str((turn.error or {}).get("detail") or words.NOTHING_COUNTED)
-    retry = again_path(turn.conversation_id, turn.id) if turn.external_id and turn.channel == "web" else ""
-    return Card(words.NOT_ANSWERED, detail, failed=True, retry=retry)
+def failed(turn: TurnResult, about: str = "") -> Card:
+    """A turn that had no answer, as its record tells it. Trying it again is another attempt of the same turn.
+
+    ``about``: how what was said begins.
+    """
+    error = turn.error or {}
+    code, detail = str(error.get("code", "")), str(error.get("detail") or "")
+    text = failure_text(code, detail) if detail else words.NOTHING_COUNTED
+    again = turn.external_id and turn.channel == "web" and words.can_help(code)
+    return Card(
+        words.NOT_ANSWERED, text, failed=True, retry=again_path(turn.conversation_id, turn.id) if again else "", about=about
+    )
+
+
+def failure_text(code: str, detail: str) -> str:
+    """Why there is no answer, in the customer's words."""
+    return words.failure(code, detail, USUAL.get(code))
 
 
 def again_path(conversation_id: str | None, turn_id: str) -> str:
@@ -203,7 +252,7 @@ def _stored(message: StoredMessage, turns: Mapping[str, TurnResult]) -> Shown:
     if found is None:
         return shown(message.id, False, message.parts, message.created_at)
     turn = turns.get(message.turn_id or "")
-    return replace(found, trouble=failed(turn)) if turn is not None and turn.state == "failed" else found
+    return replace(found, trouble=failed(turn, found.begins)) if turn is not None and turn.state == "failed" else found
 
 
 async def _with_policy(ctx: PluginContext[Any], room: Room) -> Room:

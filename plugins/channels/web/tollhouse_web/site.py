@@ -30,11 +30,12 @@ class Settings(BaseModel):
     signup: bool = True
     """Whether strangers can make an account."""
     tagline: str = ""
-    """The sentence under the tenant's name on the landing page; empty for one made from the agents' names."""
+    """The sentence under the tenant's name on the landing page, where a tenant wrote none; empty for one made from the names of
+    agents."""
 
 
 class Brand(Protocol):
-    """Where the tenant's look is: ``scope["tollhouse.brand"]``. ``logo`` is empty without one."""
+    """Where the tenant's look is: ``scope["tollhouse.brand"]``. ``logo`` and ``tagline`` are empty without one."""
 
     @property
     def css(self) -> str: ...
@@ -42,6 +43,8 @@ class Brand(Protocol):
     def logo(self) -> str: ...
     @property
     def icon(self) -> str: ...
+    @property
+    def tagline(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class PlainBrand:
     css: str
     icon: str
     logo: str = ""
+    tagline: str = ""
 
 
 class Cookies(Protocol):
@@ -90,6 +94,10 @@ class Site:
     def time(self, at: datetime, kind: str = "relative") -> Markup:
         """A moment, in the reader's words once the script runs."""
         return formats.time(at, self.tenant.timezone, kind)
+
+    def beside(self, at: datetime) -> Markup:
+        """How long that is from now, in brackets after the moment itself. Only a script can say it: without one, nothing."""
+        return Markup('<span class="needs-js">({})</span>').format(self.time(at))
 
     @property
     def reader(self) -> str:

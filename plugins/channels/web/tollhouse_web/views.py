@@ -74,6 +74,8 @@ class Card:
     """Whether a button sends the composer once more."""
     retry: str = ""
     """Where a button of its own tries the same turn again; empty for none."""
+    about: str = ""
+    """How the message begins that the button is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,18 @@ def plan_cards(plans: Sequence[PlanInfo], names: Mapping[str, str], has: Bought 
         )
         for plan in plans
     ]
+
+
+def can_change(cards: Sequence[PlanCard]) -> bool:
+    """Whether there is another plan that could be taken now."""
+    return any(not card.current and not card.blocked for card in cards)
+
+
+def plans_lead(cards: Sequence[PlanCard], has: Bought, reads: bool) -> str:
+    """What is true of changing plans for who reads; ``reads``: whether that is somebody with an account."""
+    if has.paid is not None:
+        return words.PLANS_LEAD_PAID if can_change(cards) else words.PLANS_LEAD_END
+    return words.PLANS_LEAD_FREE if reads and any(card.current for card in cards) else words.PLANS_LEAD
 
 
 def _blocked(plan: PlanInfo, paid: SubscriptionInfo | None) -> str:

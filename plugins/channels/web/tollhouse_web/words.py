@@ -80,7 +80,10 @@ CLOSED_TEXT = "Ask whoever runs this service for an invitation. If you have an a
 
 # -- Plans, orders, subscriptions ---------------------------------------------------------------------------------------
 
-PLANS_LEAD = "Change whenever you like. What you have used stays used."
+PLANS_LEAD = "Start with one and take another later. What you have used stays used."
+PLANS_LEAD_PAID = "Another paid plan takes the place of yours as soon as it is paid. A free one can begin when yours has ended."
+PLANS_LEAD_END = "Your plan runs to the end of what you paid for. After that you can take another."
+PLANS_LEAD_FREE = "You can take another plan whenever you like. What you have used stays used."
 YOUR_PLAN = "Your plan"
 SUBSCRIBE = "Subscribe"
 EVERY_AGENT = "All agents"
@@ -154,10 +157,14 @@ SEND = "Send"
 AGENT_GONE = "This agent is no longer offered. You can still read what was said."
 EDIT_CHAT = "Rename or delete"
 TITLE = "Title"
+DELETE = "Delete"
 DELETE_CHAT = "Delete chat"
 DELETE_TEXT = "What was said is gone for good. What it used still counts."
 NOT_ANSWERED = "There is no answer"
 NOTHING_COUNTED = "Nothing was counted. What you wrote is kept."
+LOST = "The server could not be reached"
+LOST_TEXT = "What you wrote is kept. If it has arrived after all, it is not sent twice."
+ON_ITS_WAY = "It is on its way, and was sent once."
 STILL_RUNNING = "Your message is still being answered"
 STILL_RUNNING_TEXT = "It was sent once and is counted once. The answer appears in the chat."
 SENT_BEFORE = "This was sent before"
@@ -170,6 +177,26 @@ TOO_LARGE = "That is too large"
 ENTER_SENDS = "Enter sends"
 ENTER_BREAKS = "Ctrl+Enter sends"
 ENTER_SWITCH = "Change what Enter does"
+
+# What went wrong, what to do about it, and whether the same message can have an answer later. Some of the words of the kernel
+# are meant for whoever runs the agent.
+_FAILURES = {
+    "model_failed": ("The model did not answer", "Try again in a moment.", True),
+    "model_timeout": ("The model took too long", "Try again in a moment.", True),
+    "model_busy": ("The model is busy", "Try again in a moment.", True),
+    "model_unavailable": ("The model cannot be reached", "Try again in a moment.", True),
+    "bad_completion": ("The model’s reply could not be understood", "Try again.", True),
+    "interrupted": ("The answer was interrupted", "Try again.", True),
+    "model_rejected": ("The model does not accept this message", "Change it, and send it anew.", False),
+    "model_not_connected": ("This agent cannot answer at the moment", "Whoever runs this service has to repair it.", False),
+    "connection_invalid": ("This agent cannot answer at the moment", "Whoever runs this service has to repair it.", False),
+    "plugin_not_enabled": ("This agent cannot answer at the moment", "Whoever runs this service has to repair it.", False),
+    "plugin_failed": ("This agent did not answer", "Try again in a moment.", True),
+    "context_too_long": ("That is more than the model can read", "Shorten it, or start a new chat.", False),
+    "content_filtered": ("The model’s content filter stopped this message", "Say it in other words.", False),
+    "erased": ("This message was erased", "", False),
+}
+_CHARGED_NOTHING = "nothing was charged"
 
 # -- Account ------------------------------------------------------------------------------------------------------------
 
@@ -372,6 +399,23 @@ def write_to(agent: str) -> str:
     return f"Write to {agent}"
 
 
+def failure(code: str, detail: str, usual: str | None = None) -> str:
+    """``The model is busy; nothing was charged. Try again in a moment.``
+
+    ``usual``: what the kernel says of every failure of this kind; a ``detail`` of another text is about this one, and is kept.
+    """
+    what, then, _ = _FAILURES.get(code, (detail, "", True))
+    if usual is not None and detail != usual:
+        what = detail
+    what = what.rstrip(".")
+    return " ".join(part for part in (f"{what}." if _CHARGED_NOTHING in what else f"{what}; {_CHARGED_NOTHING}.", then) if part)
+
+
+def can_help(code: str) -> bool:
+    """Whether the same message can have an answer later."""
+    return _FAILURES.get(code, ("", "", True))[2]
+
+
 def is_working(agent: str) -> str:
     return f"{agent} is working…"
 
@@ -413,6 +457,10 @@ def cancel_confirm(plan: str) -> str:
 
 def end_session_label(what: str) -> str:
     return f"End session: {what}"
+
+
+def delete_label(title: str) -> str:
+    return f"Delete “{title}”?"
 
 
 def revoke_label(what: str) -> str:

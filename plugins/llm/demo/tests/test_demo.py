@@ -133,8 +133,9 @@ async def test_other_media_are_named() -> None:
     reply = await said(
         "", Media("audio", "audio/wav", data=b"RIFF" * 600), Media("file", "application/pdf", data=b"%PDF", name="a.pdf")
     )
-    assert "sound (WAV), 2.4 KB" in reply
+    assert "sound (WAV), 2 kB" in reply
     assert "file “a.pdf” (PDF), 4 bytes" in reply
+    assert "file “a.exe”, 5 kB" in await said("", Media("file", "text/plain", name="a.exe", size=5002))
 
 
 @pytest.mark.parametrize(

@@ -7,24 +7,28 @@ import struct
 from tollhouse.plugin import Media
 
 _KINDS = {"image": "picture", "audio": "sound", "file": "file"}
+_SAY_NOTHING = frozenset({"", "PLAIN", "OCTET-STREAM"})
+"""Subtypes that a program is given too, when nothing better is known of it."""
 
 
 def describe(media: Media) -> str:
-    """One line of Markdown, for example ``picture “cat.png” (PNG), 12.3 KB, 640 × 480 pixels``."""
-    subtype = media.media_type.partition("/")[2].removeprefix("x-").upper() or "UNKNOWN"
+    """One line of Markdown, for example ``picture “cat.png” (PNG), 12 kB, 640 × 480 pixels``."""
+    subtype = media.media_type.partition("/")[2].removeprefix("x-").upper()
+    kind = "" if subtype in _SAY_NOTHING else f" ({subtype})"
     name = f" “{media.name}”" if media.name else ""
-    words = [f"{_KINDS[media.type]}{name} ({subtype})", _size(len(media.data) if media.data is not None else media.size)]
+    words = [f"{_KINDS[media.type]}{name}{kind}", _size(len(media.data) if media.data is not None else media.size)]
     if media.data is not None and (pixels := dimensions(media.data)):
         words.append(f"{pixels[0]} × {pixels[1]} pixels")
     return ", ".join(words)
 
 
 def _size(size: int) -> str:
-    """Whole bytes, then tenths of a kilobyte or megabyte (powers of 1000); integers, so that it is the same everywhere."""
+    """``812 bytes``, ``82 kB``, ``1.2 MB``: rounded as the pages round it."""
     if size < 1000:
         return f"{size} bytes"
-    unit, name = (1000, "KB") if size < 1_000_000 else (1_000_000, "MB")
-    return f"{size // unit}.{size % unit * 10 // unit} {name}"
+    if size < 999_500:
+        return f"{(size + 500) // 1000} kB"
+    return f"{size / 1_000_000:.1f} MB"
 
 
 def dimensions(data: bytes) -> tuple[int, int] | None:

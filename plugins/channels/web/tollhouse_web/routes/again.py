@@ -17,6 +17,7 @@ from tollhouse.plugin import (
     NotFound,
     Part,
     PluginContext,
+    StoredMessage,
     TollhouseError,
     TurnRequest,
     TurnResult,
@@ -44,12 +45,13 @@ async def again(request: Request, conversation_id: str, turn_id: str) -> Respons
     except TollhouseError as error:
         if error.http_status in (401, 404, 500):
             raise
-        return await _still_not(request, conversation, turn_id, error)
+        return await _still_not(request, conversation, said, error)
     if not site.by_htmx(request):
         return site.go(request, f"/chat/{conversation.id}#end")
+    mine = room.shown(said.id, True, said.parts, None)
     answer = room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None
     left = views.left_line(await ctx.port(Usage).limits(), await ctx.port(Catalog).agent(conversation.agent))
-    values: dict[str, Any] = {"answer": answer, "card": None if answer else room.failed(result), "left": left}
+    values: dict[str, Any] = {"answer": answer, "card": None if answer else room.failed(result, mine.begins), "left": left}
     return site.page(request, "part/again.html", agent_name=conversation.agent_name, **values)
 
 
@@ -67,22 +69,24 @@ async def _run(
     return await ctx.port(Turns).run(replace(request, conversation=None))
 
 
-async def _still_not(request: Request, conversation: ConversationInfo, turn_id: str, error: TollhouseError) -> Response:
+async def _still_not(request: Request, conversation: ConversationInfo, said: StoredMessage, error: TollhouseError) -> Response:
     """There is still no answer: the new reason in the place of the old one."""
     ctx = context_of(request)
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
     if not site.by_htmx(request):
         found = await room.of_conversation(ctx, conversation.id)
         return site.page(request, "chat.html", error.http_status, headers, room=found, before=None)
-    retry = room.again_path(conversation.id, turn_id)
+    retry = room.again_path(conversation.id, said.turn_id or "") if words.can_help(error.http_code) else ""
+    about = room.shown(said.id, True, said.parts, None).begins
     if isinstance(error, AccessDenied):
         denied = await room.denied(ctx, error.decision, await ctx.port(Catalog).agent(conversation.agent))
-        card = replace(denied, retry=retry)
+        card = replace(denied, retry=retry, about=about)
     elif error.http_code == "turn_running":
         card = Card(
             words.STILL_RUNNING, words.STILL_RUNNING_TEXT, actions=[Action(words.OPEN_CHAT, f"/chat/{conversation.id}")]
         )
     else:
-        card = Card(words.NOT_ANSWERED, error.detail, failed=True, retry=retry)
+        text = room.failure_text(error.http_code, error.detail)
+        card = Card(words.NOT_ANSWERED, text, failed=True, retry=retry, about=about)
     values: dict[str, Any] = {"answer": None, "card": card, "left": "", "agent_name": conversation.agent_name}
     return site.page(request, "part/again.html", error.http_status, headers, **values)

@@ -19,6 +19,7 @@ async def landing(request: Request) -> Response:
         return site.go(request, "/chat")
     catalog = ctx.port(Catalog)
     agents, plans = await catalog.agents(), await catalog.plans()
-    tagline = site.site_of(request).settings.tagline or words.tagline([agent.name for agent in agents])
+    here = site.site_of(request)
+    tagline = here.brand.tagline or here.settings.tagline or words.tagline([agent.name for agent in agents])
     cards = views.plan_cards(plans, views.agent_names(agents))
     return site.page(request, "landing.html", agents=agents, plans=cards, tagline=tagline)

@@ -31,7 +31,8 @@ async def plans(request: Request) -> Response:
     offered = await catalog.plans()
     has = await _bought(context_of(request))
     cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)), has)
-    return site.page(request, "plans.html", plans=cards, waiting=has.waiting)
+    lead = views.plans_lead(cards, has, context_of(request).principal is not None)
+    return site.page(request, "plans.html", plans=cards, waiting=has.waiting, lead=lead)
 
 
 @router.get("/subscribe/{plan}")

@@ -38,7 +38,7 @@ from tollhouse.plugin import (
     Usage,
     context_of,
 )
-from tollhouse_web import room, site, views, words
+from tollhouse_web import formats, room, site, views, words
 from tollhouse_web.forms import clean
 from tollhouse_web.room import Draft
 from tollhouse_web.views import Action, Card
@@ -141,7 +141,7 @@ async def _answered(request: Request, agent: AgentInfo, said: Said, result: Turn
     if not site.by_htmx(request):
         return site.go(request, f"{place}#end")
     answer = room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None
-    card = None if answer else room.failed(result)
+    card = None if answer else room.failed(result, formats.beginning(said.text))
     return await _turn(request, agent, said, result.conversation_id, answer=answer, card=card, turn_id=result.id)
 
 
@@ -150,7 +150,13 @@ async def _unanswered(request: Request, agent: AgentInfo, said: Said, error: Tol
     conversation_id, turn_id = str(error.extra["conversation_id"]), str(error.extra["turn_id"])
     if not site.by_htmx(request):
         return site.go(request, f"{_place(conversation_id)}#end")
-    card = Card(words.NOT_ANSWERED, error.detail, failed=True, retry=room.again_path(conversation_id, turn_id))
+    card = Card(
+        words.NOT_ANSWERED,
+        room.failure_text(error.http_code, error.detail),
+        failed=True,
+        retry=room.again_path(conversation_id, turn_id) if words.can_help(error.http_code) else "",
+        about=formats.beginning(said.text),
+    )
     headers = {KEPT: "yes"} | ({"Retry-After": str(error.retry_after)} if error.retry_after else {})
     more: dict[str, Any] = {"status": error.http_status, "headers": headers}
     return await _turn(request, agent, said, conversation_id, card=card, turn_id=turn_id, **more)
@@ -174,7 +180,7 @@ async def _turn(
     if said.conversation is None and conversation_id is not None:
         begun = await ctx.port(Conversations).get(conversation_id)
         headers = {**(headers or {}), "HX-Replace-Url": site.site_of(request).url(_place(conversation_id))}
-    recent = (await ctx.port(Conversations).list(limit=room.RECENT)).items if begun else ()
+    recent = await room.recent_of(ctx.port(Conversations)) if begun else ()
     return site.page(
         request,
         "part/turn.html",
@@ -223,10 +229,11 @@ async def _card(ctx: PluginContext[Any], agent: AgentInfo, said: Said, error: To
         return Card(words.SENT_BEFORE, words.SENT_BEFORE_TEXT, failed=True, actions=[Action(words.OPEN_CHAT, here)])
     if isinstance(error, TooLarge):
         return Card(words.TOO_LARGE, error.detail, failed=True)
-    again = error.may_retry or isinstance(error, Unavailable)
+    again = (error.may_retry or isinstance(error, Unavailable)) and words.can_help(error.http_code)
+    ran = isinstance(error, BackendError | Unavailable)
     return Card(
         words.NOT_ANSWERED,
-        error.detail,
+        room.failure_text(error.http_code, error.detail) if ran else error.detail,
         failed=True,
         help=words.try_in(error.retry_after) if error.retry_after else "",
         again=again,

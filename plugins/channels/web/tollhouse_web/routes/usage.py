@@ -17,16 +17,18 @@ async def usage(request: Request) -> Response:
     """Every limit with its meter, the subscription, the orders."""
     ctx = context_of(request)
     catalog, subscriptions = ctx.port(Catalog), ctx.port(Subscriptions)
-    names = views.agent_names(await all_agents(catalog, await catalog.plans()))
-    bought = await subscriptions.list()
+    plans = await catalog.plans()
+    names = views.agent_names(await all_agents(catalog, plans))
+    bought, orders = await subscriptions.list(), await subscriptions.orders()
     return site.page(
         request,
         "usage.html",
         done=words.DONE.get(request.query_params.get("done", "")),
+        can_change=views.can_change(views.plan_cards(plans, names, views.bought(bought, orders))),
         meters=[views.meter(limit, names) for limit in await ctx.port(Usage).limits()],
         current=[views.subscription(info) for info in bought if info.status != "ended"],
         earlier=[views.subscription(info) for info in bought if info.status == "ended"],
-        orders=[views.order(info) for info in await subscriptions.orders()],
+        orders=[views.order(info) for info in orders],
     )
 
 
