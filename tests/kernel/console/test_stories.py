@@ -6,11 +6,13 @@ import re
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import insert
 
 from tests.kernel.console.conftest import Browser, House
 from tests.world import Shop, add_customer, say
 from tollhouse.billing.models import orders
+from tollhouse.plugin.errors import RateLimited, Unavailable
 from tollhouse.store.ids import new_id
 from tollhouse.usage.models import alarms
 
@@ -220,6 +222,40 @@ async def test_an_invitation_is_taken_over_by_its_person_alone(house: House) -> 
     assert (await nina.get("/console/settings")).status == 200
     assert (await nina.post("/console/settings", name="Mine now")).status == 403
     assert (await nobody.post(f"/invite/{link[1]}", password="another long pass 99")).status == 401
+
+
+async def test_whoever_joins_is_in_however_many_tried_to_sign_in(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def throttled(*args: Any, **more: Any) -> Any:
+        raise RateLimited("Too many tries.")
+
+    sessions = house.container.sessions
+    monkeypatch.setattr(sessions, "login", throttled)
+    owner = await house.browser("owner")
+    made = await owner.post("/console/users/invite", email="ina@example.test", name="Ina", role="support")
+    link = re.search(r"/invite/(tho_\w+)", made.text)
+    assert link is not None
+    joined = await house.nobody().post(f"/invite/{link[1]}", password="a long enough pass 99")
+    assert joined.location == f"/t/{house.slug}/console"
+    assert "set-cookie" in joined.headers
+
+
+async def test_an_account_whose_session_could_not_begin_is_said_to_be_ready(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*args: Any, **more: Any) -> Any:
+        raise Unavailable()
+
+    owner = await house.browser("owner")
+    made = await owner.post("/console/users/invite", email="ina@example.test", name="Ina", role="support")
+    link = re.search(r"/invite/(tho_\w+)", made.text)
+    assert link is not None
+    monkeypatch.setattr(house.container.sessions, "begin", failing)
+    joined = await house.nobody().post(f"/invite/{link[1]}", password="a long enough pass 99")
+    assert joined.location == f"/t/{house.slug}/console/sign-in?ready=1"
+    page = await house.nobody().get("/console/sign-in?ready=1")
+    assert "Your account is ready; sign in." in page.text
+    good = {"email": "ina@example.test", "password": "a long enough pass 99"}
+    assert (await house.nobody().post("/console/sign-in", **good)).status == 303
 
 
 async def test_a_sign_in_link_is_redeemed_by_its_button_only(house: House, other: Shop) -> None:
