@@ -23,6 +23,15 @@ ROLES: Final = {
     "support": "Sees everything, helps customers, confirms payments",
     "analyst": "Sees everything, changes nothing",
 }
+NAMES: Final = {"owner": "an owner", "admin": "an admin", "support": "support", "analyst": "an analyst", "": "a customer"}
+POWERS: Final = {
+    "owner": "do everything, also making owners",
+    "admin": "change agents, plans, connections and people",
+    "support": "see everything, help customers and confirm payments",
+    "analyst": "see everything, and change nothing",
+    "": "use what their plan gives, and not open the console",
+}
+"""What each role can do, as the rest of a sentence; no role is a customer."""
 CURRENT: Final = ("active", "past_due", "canceled")
 
 
@@ -77,7 +86,8 @@ async def user_page(desk: Desk, user: User, form: Form | None = None) -> Respons
     values: dict[str, Any] = {
         "user": user,
         "form": form or Form(),
-        "roles": ROLES,
+        "role_names": NAMES,
+        "powers": POWERS,
         "subscriptions": subscriptions,
         "current": next((one for one in subscriptions if one.subscription.status in CURRENT), None),
         "plans": await parts.plans.list(tenant_id),

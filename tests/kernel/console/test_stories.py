@@ -378,6 +378,23 @@ async def test_what_changed_names_connections(house: House) -> None:
     assert str(second) not in row
 
 
+async def test_whoever_is_given_power_is_named_first(house: House) -> None:
+    owner, admin = await house.browser("owner"), await house.browser("admin")
+    customer, _ = await house.person()
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    page = (await owner.get(f"/console/users/{customer}")).text
+    button = re.search(r'<button[^>]*name="role" value="owner"[^>]*>', page)
+    assert button is not None
+    assert f'data-confirm-title="Make {email} an owner?"' in button[0]
+    assert f'data-confirm="{email} can then do everything, also making owners."' in button[0]
+    assert 'value="owner"' not in (await admin.get(f"/console/users/{customer}")).text
+    assert (await owner.post(f"/console/users/{customer}/role", role="support")).status == 303
+    assert (await house.container.users.get(house.shop.tenant_id, customer)).role == "support"
+    again = (await owner.get(f"/console/users/{customer}")).text
+    assert f'data-confirm-title="Make {email} a customer?"' in again
+    assert f'data-confirm-title="Make {email} support?"' not in again
+
+
 async def test_an_erased_person_is_named_first(house: House) -> None:
     owner = await house.browser("owner")
     customer, _ = await house.person()
