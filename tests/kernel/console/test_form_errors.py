@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 from tests.kernel.console.conftest import House
 from tests.kernel.console.test_stories import PLAN, version_fields
 from tollhouse.console.sentences import human
+from tollhouse.plugin.errors import Unavailable
 
 
 def errors_of(page: str) -> dict[str, str]:
@@ -125,3 +126,20 @@ async def test_an_invitation_asks_for_the_password_again(house: House) -> None:
     typed = await Browser(house.process.app, link[1]).post(link[2], email="nobody", password="a long enough one 77", name="")
     assert errors_of(typed.text)["password"].startswith("Type it again")
     assert "a long enough one" not in typed.text
+
+
+async def test_what_is_no_saving_is_not_called_unsaved(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*args: Any, **more: Any) -> Any:
+        raise Unavailable("The model does not answer.")
+
+    admin, shop = await house.browser("admin"), house.shop
+    monkeypatch.setattr(house.container.turns, "run", failing)
+    tried = await admin.post(f"/console/versions/{shop.version_id}/try", message="Hello?")
+    used = await house.container.connections.get(shop.tenant_id, shop.connection_id)
+    kept = await admin.post(f"/console/connections/{used.id}/delete", confirm=used.name)
+    out = await house.nobody().post("/console/sign-in", email="nobody@example.test", password="not this one 99")
+    headings = {"There is no answer": tried, "It cannot be deleted": kept, "Not signed in": out}
+    for heading, answer in headings.items():
+        assert answer.status >= 400
+        assert f"<strong>{heading}</strong>" in answer.text
+        assert "That was not saved" not in answer.text
