@@ -179,6 +179,10 @@ async def test_a_confirmed_order_is_a_subscription_once(house: House) -> None:
     waiting = await support.get("/console/orders")
     assert str(order_id) in waiting.text
     assert "€19.50" in waiting.text
+    order = (await house.container.subscription_admin.orders(house.shop.tenant_id, user_id=customer)).items[0].order
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    assert f'data-confirm-title="Has €19.50 arrived from {email} for Pro ({order.reference})?"' in waiting.text
+    assert f'data-confirm-title="Cancel order {order.reference} of {email}?" data-confirm-cancel="Keep it"' in waiting.text
     for _ in range(2):
         assert (await support.post(f"/console/orders/{order_id}/confirm")).status == 303
     found = (await house.container.subscription_admin.subscriptions(house.shop.tenant_id, user_id=customer)).items
@@ -186,6 +190,8 @@ async def test_a_confirmed_order_is_a_subscription_once(house: House) -> None:
     paid = (await house.container.audit.list(house.shop.tenant_id, action="order.")).items
     assert [row["action"] for row in paid] == ["order.confirmed"]
     assert (await support.post(f"/console/orders/{order_id}/cancel")).status == 409
+    paid_page = (await admin.get("/console/orders?state=paid")).text
+    assert ">Mark as refunded…</button>" in paid_page
 
 
 async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -> None:
