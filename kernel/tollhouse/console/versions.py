@@ -20,7 +20,7 @@ from tollhouse.console.agents import authors
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import titled
 from tollhouse.console.forms import Form
-from tollhouse.console.version_form import check_spec, form_of, place_errors, spec_of
+from tollhouse.console.version_form import MOST_REDACTIONS, check_spec, form_labels, form_of, place_errors, spec_of
 from tollhouse.host.values import Connection
 from tollhouse.plugin.content import MODALITIES
 from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError
@@ -249,6 +249,7 @@ async def _form(desk: Desk, form: Form, agent: AgentRow, version: VersionRow | N
         "variables": VARIABLES,
         "parameters": sorted(PARAMETERS),
         "modalities": MODALITIES,
-        "redactions": min((form.integer("post.redact.rows") or 0) + 2, 20),
+        "redactions": min(max(form.integer("post.redact.rows") or 0, 0) + 2, MOST_REDACTIONS),
     }
+    form.labels = form_labels()
     return desk.page("version_form.html", status=form.status, section="agents", **values)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 from tests.kernel.console.conftest import House
 from tests.kernel.console.test_stories import PLAN, version_fields
 from tollhouse.console.sentences import human
+from tollhouse.console.version_form import LABELS
 from tollhouse.plugin.errors import Unavailable
 
 
@@ -143,3 +144,42 @@ async def test_what_is_no_saving_is_not_called_unsaved(house: House, monkeypatch
         assert answer.status >= 400
         assert f"<strong>{heading}</strong>" in answer.text
         assert "That was not saved" not in answer.text
+
+
+async def test_a_version_names_its_fields_from_top_to_bottom(house: House) -> None:
+    admin = await house.browser("admin")
+    wrong = {"parameters.temperature": "9", "parameters.top_p": "7", "parameters": '{"stop": [}', "post.footer": "x" * 3000}
+    form = version_fields(house, "Hello.", max_output_tokens="0", **{**wrong, "primary.model": ""})
+    refused = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
+    listed = re.findall(r'<li><a href="#[^"]+">([^<]+)</a></li>', refused.text)
+    assert listed == [
+        "Model: fill this in",
+        "Longest reply: at least 1",
+        "Temperature: must be a number from 0 to 2",
+        "Top p: must be a number from 0 to 1",
+        "More parameters: this is not JSON: look at line 1, character 11",
+        "Footer: at most 2,000 characters",
+    ]
+    del form["parameters"]
+    again = errors_of((await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)).text)
+    assert {"parameters-temperature", "parameters-top-p"} < again.keys()
+    assert "parameters" not in again
+
+
+async def test_the_form_of_a_version_and_its_errors_call_a_field_the_same(house: House) -> None:
+    admin = await house.browser("admin")
+    page = (await admin.get(f"/console/agents/{house.shop.agent_id}/versions/new")).text
+    shown = [text.strip() for text in re.findall(r'<div class="field"><label for="[^"]+">([^<]+)', page)]
+    grouped = {"modalities", "parameters", "opens", "post.redact"}
+    called = [label for name, label in LABELS.items() if name not in grouped or name == "parameters"]
+    assert [one for one in shown if one not in ("Replace what matches", "With")] == called
+    assert all(LABELS[name] in page for name in grouped)
+
+
+async def test_what_does_not_fit_together_stands_beside_a_field(house: House) -> None:
+    admin = await house.browser("admin")
+    same = {"fallback.connection_id": str(house.shop.connection_id), "fallback.model": "m"}
+    for more, field in ({"context_tokens": "40"}, "context-tokens"), (same, "fallback-model"):
+        form = version_fields(house, "Hello.", **more)
+        refused = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
+        assert errors_of(refused.text).keys() == {field}
