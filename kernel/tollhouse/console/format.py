@@ -29,6 +29,7 @@ WORDS: Final = {
     "llm": "models",
     "auth": "sign-in",
     "period": "billing period",
+    "api_key": "API key",
 }
 
 

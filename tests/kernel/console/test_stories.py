@@ -401,6 +401,38 @@ async def test_whoever_is_given_power_is_named_first(house: House) -> None:
     assert f'data-confirm-title="Make {email} support?"' not in again
 
 
+async def test_what_changed_and_the_audit_speak_as_the_forms_do(house: House) -> None:
+    owner = await house.browser("owner")
+    form = version_fields(house, "Two", modalities=["audio", "file"], **{"parameters.temperature": "0.3", "opens": ["top_p"]})
+    version = (await owner.post(f"/console/agents/{house.shop.agent_id}/versions", **form)).id()
+    diff = (await owner.get(f"/console/versions/{version}/diff?from={house.shop.version_id}")).text
+    for row in ("What people can send", "text, sound, files", "Longest reply", "50 tokens", "Top p", "Temperature"):
+        assert f">{row}<" in diff
+    assert not re.search(
+        r"[\[\]{}]|&#39;|output_tokens|Modalities|>Parameters<", diff.split("Everything else")[1].split("</table>")[0]
+    )
+    plan_id = (
+        await owner.post(
+            "/console/plans", **PLAN, **{"limits.0.amount": "200", "limits.0.metric": "calls", "limits.0.window": "day"}
+        )
+    ).id()
+    weights = {f"weight.{version}": "30", f"weight.{house.shop.version_id}": "70"}
+    await owner.post(f"/console/versions/{version}/activate", **weights)
+    customer, _ = await house.person()
+    await owner.post(f"/console/users/{customer}/link")
+    plan = await house.container.plans.get(house.shop.tenant_id, plan_id)
+    await owner.post(f"/console/orders/{await _order(house, customer, plan.version.id)}/confirm")
+    audit = (await owner.get("/console/audit")).text
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    agent = await house.container.agents.get(house.shop.tenant_id, house.shop.agent_id)
+    assert f'/console/versions/{version}">{agent.name}, version 2</a>' in audit
+    assert f'/console/plans/{plan_id}">Pro</a>' in audit
+    assert f'/console/users/{customer}">{email}</a>' in audit
+    for shown in ("version 1: 70 %, version 2: 30 %", "€19.50", "signing in", "200 messages a day", "a month", "all of them"):
+        assert f"<dd>{shown}</dd>" in audit
+    assert not re.search(r">show<|_minor|Amount minor|sign_in|\{&#39;|\[&#39;", audit)
+
+
 async def test_an_erased_person_is_named_first(house: House) -> None:
     owner = await house.browser("owner")
     customer, _ = await house.person()
