@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
@@ -146,6 +147,44 @@ def titled(name: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
+METERS: Final = {
+    "calls": "Messages",
+    "concurrent": "At the same time",
+    "cost": "Model cost",
+    "input_tokens": "Input tokens",
+    "output_tokens": "Output tokens",
+    "total_tokens": "Tokens",
+}
+_SPANS: Final = {"now": "", "day": " today", "lifetime": " in total", "period": " in this billing period"}
+
+
+def meter(metric: str, window: str) -> str:
+    """What a limit counts, and since when: ``Messages this month``."""
+    return METERS.get(metric, titled(metric)) + _SPANS.get(window, f" this {word(window)}")
+
+
+def used(amount: int, of: int, metric: str) -> str:
+    """``5 of 2,000``; cost as money."""
+    say = cost if metric == "cost" else number
+    return f"{say(amount)} of {say(of)}"
+
+
+_BROWSERS: Final = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
+_SYSTEMS: Final = (
+    *(("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Mac OS X", "macOS")),
+    *(("CrOS", "ChromeOS"), ("Linux", "Linux")),
+)
+
+
+def browser(user_agent: str, kind: str = "cookie") -> str:
+    """``Chrome on Linux``; what it says of itself if that is nothing we know. A help to recognise it, not a fact."""
+    program = next((name for mark, name in _BROWSERS if re.search(rf"\b{mark}\w*/", user_agent)), "")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    if not program:
+        return user_agent[:60] or ("A browser" if kind == "cookie" else "A program")
+    return f"{program} on {system}" if system else program
+
+
 def zip_same(values: Iterable[str]) -> list[tuple[str, str]]:
     """Options of a select whose labels are their values."""
     return [(value, value) for value in values]
@@ -165,4 +204,7 @@ FILTERS: Final = {
     "word": word,
     "titled": titled,
     "zip_same": zip_same,
+    "meter": meter,
+    "used": used,
+    "browser": browser,
 }

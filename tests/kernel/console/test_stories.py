@@ -7,14 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import func, insert
 
 from tests.kernel.console.conftest import Browser, House
 from tests.world import Shop, add_customer, say
 from tollhouse.billing.models import orders
 from tollhouse.plugin.errors import RateLimited, Unavailable
 from tollhouse.store.ids import new_id
-from tollhouse.usage.models import alarms
+from tollhouse.usage.models import alarms, denials
 
 PLAN: dict[str, Any] = {
     "name": "Pro",
@@ -204,9 +204,28 @@ async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -
     assert (await admin.post(path, **rows, reason="Abuse")).status == 303
     why = await admin.get(f"/console/users/{customer}/explain?agent=guide&channel=api")
     assert "Told no." in why.text
-    assert "limit_reached" in why.text
+    assert "Messages today: 0 of 0" in why.text
+    assert not re.search(r"calls/day|credential", why.text)
     assert re.search(r'Resets <time datetime="[^"]+" data-local>', why.text)
     assert "There is a current subscription" in why.text
+
+
+async def test_who_was_told_no_is_told_of_in_names(house: House) -> None:
+    admin = await house.browser("admin")
+    customer = await add_customer(house.store, house.shop)
+    agent = await house.container.agents.get(house.shop.tenant_id, house.shop.agent_id)
+    decision = {"metric": "calls", "window": "month", "used": 5, "limit": 2000}
+    row = {"tenant_id": house.shop.tenant_id, "id": new_id(), "user_id": customer, "agent": agent.slug, "channel": "api"}
+    async with house.store.transaction(house.shop.tenant_id) as conn:
+        await conn.execute(insert(denials).values(**row, reason="limit_reached", decision=decision, minute=func.app_now()))
+    why = f'/console/users/{customer}/explain?agent={agent.slug}&amp;channel=api">Why?</a>'
+    title = house.container.host.channels["api"].obj.title if "api" in house.container.host.channels else "api"
+    pages = [(await admin.get(path)).text for path in ("/console", f"/console/users/{customer}")]
+    for page in pages:
+        assert "5 of 2,000 messages a month" in page
+        assert f'<td data-label="Agent">{agent.name}</td><td data-label="Channel">{title}</td>' in page
+        assert why in page
+    assert ["<th>Who</th>" in page.partition("Recently told no")[2] for page in pages] == [True, False]
 
 
 async def test_an_invitation_is_taken_over_by_its_person_alone(house: House) -> None:
