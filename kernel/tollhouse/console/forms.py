@@ -81,8 +81,9 @@ class Form:
         text = self.text(name).replace(",", "").replace(" ", "")
         if not text:
             return None
-        if not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 19:
-            self.refuse(name, "Write a whole number, as 200")
+        whole = text.removeprefix("-").isdecimal() and text.isascii()
+        if not whole or len(text) > 19:
+            self.refuse(name, "This number is too large" if whole else "Write a whole number, as 200")
             return None
         return int(text)
 
@@ -97,7 +98,10 @@ class Form:
         if value is None:
             return None
         scaled = value.scaleb(exponent)
-        if scaled != scaled.to_integral_value() or not -(10**18) <= scaled <= 10**18:
+        if abs(scaled) > 10**18:
+            self.refuse(name, "This number is too large")
+            return None
+        if scaled != scaled.to_integral_value():
             self.refuse(name, f"At most {exponent} digits after the point" if exponent else "Write a whole number, as 19")
             return None
         return int(scaled)

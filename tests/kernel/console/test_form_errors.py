@@ -183,3 +183,28 @@ async def test_what_does_not_fit_together_stands_beside_a_field(house: House) ->
         form = version_fields(house, "Hello.", **more)
         refused = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
         assert errors_of(refused.text).keys() == {field}
+
+
+async def test_a_price_says_all_that_is_wrong_with_it(house: House) -> None:
+    admin = await house.browser("admin")
+    bad = {"backend": "scripted", "model": "", "currency": "EURO", "input_per_million": "2000000", "output_per_million": ""}
+    refused = await admin.post("/console/prices", **bad)
+    found = errors_of(refused.text)
+    assert found.keys() == {"model", "currency", "input-per-million", "output-per-million"}
+    assert found["input-per-million"] == "Write an amount from 0 to 1,000,000"
+    assert '<select id="currency"' in refused.text
+    assert ">Plugin</label>" in refused.text
+    assert "Backend" not in refused.text
+
+
+async def test_a_limit_that_cannot_be_read_is_not_there_twice(house: House) -> None:
+    admin = await house.browser("admin")
+    day = {"metric": "calls", "window": "day"}
+    rows = {f"limits.{number}.{name}": value for number in range(4) for name, value in day.items()}
+    amounts = {"limits.0.amount": "10", "limits.1.amount": "ten", "limits.2.amount": "9999999999999", "limits.3.amount": "20"}
+    refused = await admin.post("/console/plans", **{**PLAN, **rows, **amounts, "limits.rows": "2", "price": "99999999999"})
+    found = errors_of(refused.text)
+    assert found.keys() == {"limits-1-amount", "limits-2-amount", "limits-3-metric", "price"}
+    assert found["limits-2-amount"] == "Write an amount from 0 to 1,000,000,000,000"
+    dear = await admin.post("/console/plans", **{**PLAN, "price": "99999999999"})
+    assert errors_of(dear.text)["price"] == "Write a price from 0 to 10,000,000,000"
