@@ -109,6 +109,11 @@ def short(value: int) -> str:
     return f"{value:,}"
 
 
+def seconds(milliseconds: int) -> str:
+    """``840 ms``, ``12.3 s``."""
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:,.1f} s"
+
+
 def share(basis_points: int) -> str:
     """Basis points as per cent: ``100 %``, ``12.5 %``."""
     return f"{basis_points / 100:g} %"
@@ -199,6 +204,7 @@ FILTERS: Final = {
     "number": number,
     "short": short,
     "share": share,
+    "seconds": seconds,
     "day": day,
     "tone": tone,
     "word": word,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tollhouse.console.format import browser, cost, exact_cost, meter, short_cost, used
+from tollhouse.console.format import browser, cost, exact_cost, meter, seconds, short_cost, used
 from tollhouse.console.schema_form import fields_of
 
 
@@ -28,6 +28,10 @@ def test_a_price_is_not_rounded() -> None:
     assert exact_cost(75_000_000, "USD") == "$0.075"
     assert exact_cost(2_000_000_000, "EUR") == "€2.00"
     assert exact_cost(0, "USD") == "$0.00"
+
+
+def test_a_time_that_was_waited_is_short() -> None:
+    assert [seconds(840), seconds(12_345)] == ["840 ms", "12.3 s"]
 
 
 def test_an_address_is_one_line() -> None:

@@ -50,6 +50,9 @@ async def test_a_new_version_is_used_by_the_next_turn(house: House) -> None:
     assert tried.status == 200
     assert "Hello." in tried.text
     assert "10 in, 5 out" in tried.text
+    assert '<div class="prose"><p>Hello.' in tried.text
+    assert "<summary>Source</summary>" in tried.text
+    assert "in USD, the currency of this model's price; yours is EUR" in tried.text
     customer = await house.container.users.get(house.shop.tenant_id, await add_customer(house.store, house.shop))
     caller = await _caller(house, customer.id)
     before = await house.container.turns.run(caller, say())
