@@ -197,6 +197,23 @@ async def test_a_confirmed_order_is_a_subscription_once(house: House) -> None:
     assert ">Mark as refunded…</button>" in paid_page
 
 
+async def test_badges_of_a_cell_stay_together_on_a_small_screen(house: House) -> None:
+    admin = await house.browser("admin")
+    await admin.post("/console/plans", **{**PLAN, "public": ""})
+    page = (await admin.get("/console/plans")).text
+    cells = re.findall(r'<td data-label="Status"><div>(.*?)</div></td>', page)
+    assert any(cell.count('class="badge') == 2 for cell in cells)
+    assert '<section class="card form" id="logo-card">' in (await admin.get("/console/settings")).text
+
+
+async def test_there_is_no_way_to_a_shop_that_is_not_there(house: House) -> None:
+    admin = await house.browser("admin")
+    assert "Open the shop" in (await admin.get("/console")).text
+    host = house.container.host  # frozen, as plugins are for the life of a process
+    object.__setattr__(host, "channels", {name: one for name, one in host.channels.items() if name != "web"})
+    assert "Open the shop" not in (await admin.get("/console")).text
+
+
 async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -> None:
     admin = await house.browser("admin")
     customer = await add_customer(house.store, house.shop)
