@@ -203,3 +203,14 @@ async def test_a_form_of_who_was_signed_out_leads_through_its_door_and_back(
     assert answer.status == 401
     assert f'href="/t/{site.slug}{way}"' in answer.text
     assert "What you wrote was not saved" in answer.text
+
+
+async def test_the_console_leads_to_the_shop_that_it_is_of(site: Site) -> None:
+    user_id = await add_customer(site.process.store, site.shop)
+    async with site.process.store.transaction(site.shop.tenant_id) as conn:
+        await auth_rows.change_user(conn, site.shop.tenant_id, user_id, role="owner")
+    page = (await site.browser(await site.token(user_id)).get("/console")).text
+    found = re.search(r'<a href="([^"]+)">Open the shop</a>', page)
+    assert found is not None
+    assert found[1].endswith(f"/t/{site.slug}/")
+    assert f'<a href="/t/{site.slug}/console/users/{user_id}"><span class="small">' in page

@@ -87,6 +87,21 @@ class SessionService:
                 raise LinkInvalid()
             return await self.open(conn, user, "link", kind, address=address, user_agent=user_agent)
 
+    async def begin(
+        self, tenant_id: UUID, user_id: UUID, kind: SessionKind, *, address: str = "", user_agent: str = ""
+    ) -> SignedIn:
+        """A session of somebody whose password was set a moment ago, by a link that the caller has redeemed: nothing is tried
+        here, so the throttle of sign-ins has no say.
+
+        Raises:
+            BadCredentials: this user may not sign in.
+        """
+        async with self.store.transaction(tenant_id) as conn:
+            user = await repository.get_user(conn, tenant_id, user_id, lock=True)
+            if user is None or user["status"] != "active":
+                raise BadCredentials()
+            return await self.open(conn, user, "password", kind, address=address, user_agent=user_agent)
+
     async def open(
         self,
         conn: AsyncConnection,

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from tollhouse.auth.links import Link, Purpose
+from tollhouse.auth.users import User
 from tollhouse.console.forms import Form
 from tollhouse.console.parts import ConsoleParts
 from tollhouse.gateway.exchange import caller_of, end_session, exchange_of, start_session
@@ -63,10 +64,18 @@ class Door:
         """To a page of this tenant."""
         return RedirectResponse(self.request.scope.get("root_path", "") + path, status_code=303)
 
-    async def sign_in(self, email: str, password: str) -> SignedIn:
-        """A session by e-mail and password."""
-        where = {"address": self.caller.address, "user_agent": self.caller.user_agent}
-        return await self.parts.sessions.login(self.tenant.id, email, password, "cookie", **where)
+    @property
+    def where(self) -> dict[str, str]:
+        """What a session remembers of the browser."""
+        return {"address": self.caller.address, "user_agent": self.caller.user_agent}
+
+    async def join(self, user: User) -> Response:
+        """Go in as who has just redeemed a link. The link is used up: whatever fails from here on, the account is there."""
+        try:
+            signed_in = await self.parts.sessions.begin(self.tenant.id, user.id, "cookie", **self.where)
+        except TollhouseError:
+            return self.go(f"{SIGN_IN}?ready=1")
+        return self.enter(signed_in, _home(signed_in))
 
     async def link(self, *purposes: Purpose) -> Link:
         """What the link in the address is for."""
@@ -96,12 +105,12 @@ async def sign_in(door: Door) -> Response:
     form = await door.form()
     wanted = _inside(form.get("next") or door.request.query_params.get("next", ""))
     if door.request.method == "GET":
-        return door.go(wanted) if door.caller.principal is not None else door.page("sign_in.html", form, next=wanted)
+        return door.go(wanted) if door.caller.principal is not None else _sign_in_page(door, form, wanted)
     try:
-        signed_in = await door.sign_in(form.text("email"), form.get("password"))
+        email, password = form.text("email"), form.get("password")
+        signed_in = await door.parts.sessions.login(door.tenant.id, email, password, "cookie", **door.where)
     except (Unauthenticated, RateLimited, Unavailable) as error:
-        answer = door.page("sign_in.html", form.failed(error), next=wanted)
-        return _with_wait(answer, error)
+        return _with_wait(_sign_in_page(door, form.failed(error), wanted), error)
     return door.enter(signed_in, wanted)
 
 
@@ -119,13 +128,12 @@ async def claim(door: Door) -> Response:
     form = await door.form()
     if door.request.method == "POST":
         take = door.parts.accounts.claim_operator if link.purpose == "operator" else door.parts.accounts.claim_owner
-        email, password = form.text("email"), form.get("password")
         try:
-            await take(door.token, email, password, form.text("name"))
+            user = await take(door.token, form.text("email"), form.get("password"), form.text("name"))
         except (InvalidInput, Conflict, Unavailable) as error:
             form.failed(error)
         else:
-            return door.enter(await door.sign_in(email, password), STAFF_HOME)
+            return await door.join(user)
     return door.page("claim.html", form, link=link)
 
 
@@ -134,8 +142,7 @@ async def sign_in_link(door: Door) -> Response:
     link = await door.link("sign_in")
     form = await door.form()
     if door.request.method == "POST":
-        where = {"address": door.caller.address, "user_agent": door.caller.user_agent}
-        signed_in = await door.parts.sessions.redeem(door.tenant.id, door.token, "cookie", **where)
+        signed_in = await door.parts.sessions.redeem(door.tenant.id, door.token, "cookie", **door.where)
         return door.enter(signed_in, _home(signed_in))
     assert link.user_id is not None
     user = await door.parts.users.get(door.tenant.id, link.user_id)
@@ -155,9 +162,13 @@ async def invitation(door: Door) -> Response:
         except (InvalidInput, Conflict, Unavailable) as error:
             form.failed(error)
         else:
-            signed_in = await door.sign_in(user.email or "", password)
-            return door.enter(signed_in, _home(signed_in))
+            return await door.join(user)
     return door.page("invite.html", form, link=link, user=user)
+
+
+def _sign_in_page(door: Door, form: Form, wanted: str) -> Response:
+    ready = "ready" in door.request.query_params
+    return door.page("sign_in.html", form, next=wanted, ready=ready)
 
 
 def _home(signed_in: SignedIn) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
@@ -29,6 +30,7 @@ WORDS: Final = {
     "llm": "models",
     "auth": "sign-in",
     "period": "billing period",
+    "api_key": "API key",
 }
 
 
@@ -107,6 +109,11 @@ def short(value: int) -> str:
     return f"{value:,}"
 
 
+def seconds(milliseconds: int) -> str:
+    """``840 ms``, ``12.3 s``."""
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:,.1f} s"
+
+
 def share(basis_points: int) -> str:
     """Basis points as per cent: ``100 %``, ``12.5 %``."""
     return f"{basis_points / 100:g} %"
@@ -145,6 +152,44 @@ def titled(name: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
+METERS: Final = {
+    "calls": "Messages",
+    "concurrent": "At the same time",
+    "cost": "Model cost",
+    "input_tokens": "Input tokens",
+    "output_tokens": "Output tokens",
+    "total_tokens": "Tokens",
+}
+_SPANS: Final = {"now": "", "day": " today", "lifetime": " in total", "period": " in this billing period"}
+
+
+def meter(metric: str, window: str) -> str:
+    """What a limit counts, and since when: ``Messages this month``."""
+    return METERS.get(metric, titled(metric)) + _SPANS.get(window, f" this {word(window)}")
+
+
+def used(amount: int, of: int, metric: str) -> str:
+    """``5 of 2,000``; cost as money."""
+    say = cost if metric == "cost" else number
+    return f"{say(amount)} of {say(of)}"
+
+
+_BROWSERS: Final = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
+_SYSTEMS: Final = (
+    *(("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Mac OS X", "macOS")),
+    *(("CrOS", "ChromeOS"), ("Linux", "Linux")),
+)
+
+
+def browser(user_agent: str, kind: str = "cookie") -> str:
+    """``Chrome on Linux``; what it says of itself if that is nothing we know. A help to recognise it, not a fact."""
+    program = next((name for mark, name in _BROWSERS if re.search(rf"\b{mark}\w*/", user_agent)), "")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    if not program:
+        return user_agent[:60] or ("A browser" if kind == "cookie" else "A program")
+    return f"{program} on {system}" if system else program
+
+
 def zip_same(values: Iterable[str]) -> list[tuple[str, str]]:
     """Options of a select whose labels are their values."""
     return [(value, value) for value in values]
@@ -159,9 +204,13 @@ FILTERS: Final = {
     "number": number,
     "short": short,
     "share": share,
+    "seconds": seconds,
     "day": day,
     "tone": tone,
     "word": word,
     "titled": titled,
     "zip_same": zip_same,
+    "meter": meter,
+    "used": used,
+    "browser": browser,
 }

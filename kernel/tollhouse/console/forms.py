@@ -26,6 +26,8 @@ class Form:
         self._values = {name: [_plain(one) for one in many] for name, many in (values or {}).items()}
         self.errors: dict[str, str] = {}
         self.problems: list[str] = []
+        self.labels: Mapping[str, str] = {}
+        """What fields are called, in the order of the page: by it the errors are listed."""
         self.status = 200
 
     @classmethod
@@ -79,8 +81,9 @@ class Form:
         text = self.text(name).replace(",", "").replace(" ", "")
         if not text:
             return None
-        if not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 19:
-            self.refuse(name, "Write a whole number, as 200")
+        whole = text.removeprefix("-").isdecimal() and text.isascii()
+        if not whole or len(text) > 19:
+            self.refuse(name, "This number is too large" if whole else "Write a whole number, as 200")
             return None
         return int(text)
 
@@ -95,7 +98,10 @@ class Form:
         if value is None:
             return None
         scaled = value.scaleb(exponent)
-        if scaled != scaled.to_integral_value() or not -(10**18) <= scaled <= 10**18:
+        if abs(scaled) > 10**18:
+            self.refuse(name, "This number is too large")
+            return None
+        if scaled != scaled.to_integral_value():
             self.refuse(name, f"At most {exponent} digits after the point" if exponent else "Write a whole number, as 19")
             return None
         return int(scaled)
@@ -128,9 +134,17 @@ class Form:
             return None
         try:
             return json.loads(self.text(name))
-        except (ValueError, RecursionError) as error:
-            self.refuse(name, f"This is not JSON: {error}")
-            return None
+        except json.JSONDecodeError as error:
+            self.refuse(name, f"This is not JSON: look at line {error.lineno}, character {error.colno}")
+        except (ValueError, RecursionError):
+            self.refuse(name, "This is not JSON that can be read: a number is too long, or it is nested too deep")
+        return None
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Errors as the list above the form says them: with their fields' labels, from top to bottom."""
+        places = {name: place for place, name in enumerate(self.labels)}
+        found = sorted(self.errors.items(), key=lambda one: places.get(one[0], len(places)))
+        return [(name, _named(self.labels.get(name, ""), text)) for name, text in found]
 
     # -- errors ---------------------------------------------------------------------------------------------------------
 
@@ -177,6 +191,13 @@ def field_name(pointer: str, inside: str = "") -> str:
     if inside and parts[0] == inside:
         parts = parts[1:]
     return ".".join(parts)
+
+
+def _named(label: str, text: str) -> str:
+    """``Temperature: must be a number``; a capital that begins more than a word's stays, as in JSON."""
+    if not label:
+        return text
+    return f"{label}: {text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == ' ' else text}"
 
 
 def _plain(text: str) -> str:

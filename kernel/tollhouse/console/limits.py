@@ -19,6 +19,9 @@ area = Area()
 ROWS: Final = "limits.rows"
 SPARE: Final = 2
 MOST: Final = 100
+MOST_UNITS: Final = 10**12
+MOST_COST: Final = 10**18
+"""More than this, messages or tokens and nano-units, is a slip of the keyboard."""
 
 METRICS: Final[Mapping[str, str]] = {
     "calls": "messages",
@@ -57,13 +60,14 @@ def rows_shown(form: Form) -> int:
 
 def read_limits(form: Form) -> tuple[LimitTerms, ...]:
     """The limits of the form; a row without an amount is none. What cannot be read is an error of the form."""
-    return tuple(_limit(form, number) for number in _given(form))
+    found = {number: _limit(form, number) for number in _given(form)}
+    return tuple(found[number] for number in _readable(form))
 
 
 def place_limit_errors(form: Form, error: InvalidInput | Conflict, inside: str) -> Form:
     """Errors beside the rows: the service counts only those that were given."""
     names = {}
-    for place, number in enumerate(_given(form)):
+    for place, number in enumerate(_readable(form)):
         for field in ("metric", "amount", "window", "agent_id", "channel"):
             names[f"{inside}.{place}.{field}"] = f"limits.{number}.{field}"
         names[f"{inside}.{place}"] = f"limits.{number}.metric"
@@ -133,12 +137,20 @@ def _given(form: Form) -> list[int]:
     return [number for number in range(rows_shown(form)) if form.text(f"limits.{number}.amount")]
 
 
+def _readable(form: Form) -> list[int]:
+    """Rows whose amount could be read: of the others nothing can be said yet, also not that they are there twice."""
+    return [number for number in _given(form) if f"limits.{number}.amount" not in form.errors]
+
+
 def _limit(form: Form, number: int) -> LimitTerms:
     def name(field: str) -> str:
         return f"limits.{number}.{field}"
 
     metric = form.text(name("metric"))
     amount = form.amount(name("amount"), NANO) if metric == "cost" else form.integer(name("amount"))
+    most = MOST_COST if metric == "cost" else MOST_UNITS
+    if amount is not None and not 0 <= amount <= most:
+        form.refuse(name("amount"), f"Write an amount from 0 to {most // 10**NANO if metric == 'cost' else most:,}")
     return LimitTerms(
         metric,
         amount or 0,

@@ -12,7 +12,7 @@ from tollhouse.console import format as formats
 from tollhouse.console.charts import bar_chart, days_between
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.figures import Spans, messages, money_figures
-from tollhouse.console.users import people
+from tollhouse.console.users import agent_names, channel_titles, people
 from tollhouse.reports.service import UsageRow
 
 area = Area()
@@ -31,6 +31,7 @@ async def show(desk: Desk) -> Response:
     spans = Spans.of(today, DAYS)
     money = await parts.reports.margin(tenant_id, "day", spans.earliest, today)
     unpriced = any(alarm["code"] == "unknown_price" for alarm in alarms)
+    agents = (await parts.agents.list(tenant_id, limit=200)).items
     return desk.page(
         "overview.html",
         section="overview",
@@ -40,7 +41,9 @@ async def show(desk: Desk) -> Response:
         orders=orders,
         who=await people(desk, (one.user_id for one in orders)),
         denials=await parts.denials.recent(tenant_id, limit=8),
-        fresh=not (await parts.agents.list(tenant_id, limit=1)).items,
+        agent_names=agent_names(agents),
+        channels=channel_titles(desk),
+        fresh=not agents,
     )
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tollhouse.billing.plan_service import check_plan
 from tollhouse.billing.plans import INTERVALS, Plan
-from tollhouse.billing.terms import Terms
+from tollhouse.billing.terms import MAX_PRICE, Terms
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import INTERVALS as INTERVAL_WORDS
 from tollhouse.console.format import decimal, exponent
@@ -167,7 +167,9 @@ def _terms(form: Form) -> Terms:
 def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
     place_limit_errors(form, error, "limits")
     if "price_minor" in form.errors:
-        form.refuse("price", form.errors.pop("price_minor"))
+        del form.errors["price_minor"]
+        most = MAX_PRICE // 10 ** exponent(form.text("currency").upper())
+        form.refuse("price", f"Write a price from 0 to {most:,}")
     if error.http_code == "plan_exists":
         form.problems.clear()
         form.refuse("slug", error.detail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -11,8 +11,18 @@ from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.console.parts import Row
 from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.tenants.money import EXPONENTS
+from tollhouse.usage.prices import MAX_PRICE, check_price
 
 area = Area()
+LABELS: Final = {
+    "backend": "Plugin",
+    "model": "Model",
+    "input_per_million": "Input",
+    "cached_per_million": "Cached input",
+    "output_per_million": "Output",
+    "currency": "Currency",
+}
 AMOUNTS = ("input_per_million", "output_per_million", "cached_per_million")
 
 
@@ -23,6 +33,7 @@ async def index(desk: Desk) -> Response:
     found = await desk.parts.prices.catalogue(desk.tenant.id, search=search, cursor=desk.query("cursor") or None)
     more = desk.more("/prices", found.next_cursor, search=search)
     values: dict[str, Any] = {"entries": found.items, "search": search, "unknown": await _unknown(desk)}
+    values["plugins"] = _plugins(desk)
     return desk.page("prices.html", section="prices", more=more, **values)
 
 
@@ -42,24 +53,34 @@ async def edit(desk: Desk) -> Response:
 async def save(desk: Desk) -> Response:
     """Set it, from now on."""
     form = await desk.form()
-    amounts = {name: form.amount(name, NANO) for name in AMOUNTS}
-    for name in AMOUNTS[:2]:
-        if amounts[name] is None:
-            form.refuse(name, "Write an amount; 0 for a model that costs nothing")
+    amounts = _amounts(form)
+    backend, model, currency = form.text("backend"), form.text("model"), form.text("currency").upper()
     try:
+        form.weigh(lambda: check_price(backend, model, {}, currency))
         form.check()
         await desk.parts.prices.set_price(
             desk.caller,
-            form.text("backend"),
-            form.text("model"),
+            backend,
+            model,
             input_per_million=amounts["input_per_million"] or 0,
             output_per_million=amounts["output_per_million"] or 0,
             cached_per_million=amounts["cached_per_million"],
-            currency=form.text("currency").upper(),
+            currency=currency,
         )
     except (InvalidInput, Conflict) as error:
         return await _form(desk, form.failed(error))
     return desk.done("/prices", "price")
+
+
+def _amounts(form: Form) -> dict[str, int | None]:
+    """What was typed, in nano-units; what is no price is an error of the form."""
+    amounts = {name: form.amount(name, NANO) for name in AMOUNTS}
+    for name, amount in amounts.items():
+        if amount is None and name != "cached_per_million":
+            form.refuse(name, "Write an amount; 0 for a model that costs nothing")
+        if amount is not None and not 0 <= amount <= MAX_PRICE:
+            form.refuse(name, f"Write an amount from 0 to {MAX_PRICE // 10**NANO:,}")
+    return amounts
 
 
 async def _alarms(desk: Desk) -> list[Row]:
@@ -76,8 +97,13 @@ async def _unknown(desk: Desk) -> list[tuple[str, str]]:
     return found
 
 
+def _plugins(desk: Desk) -> dict[str, str]:
+    """What the plugins that serve models are called, as on the page of connections."""
+    return {name: found.obj.title for name, found in desk.parts.host.llm_backends.items()}
+
+
 async def _form(desk: Desk, form: Form) -> Response:
     history = await desk.parts.prices.history(desk.tenant.id, form.text("backend"), form.text("model"))
-    backends = {name: found.obj.title for name, found in desk.parts.host.llm_backends.items()}
-    values: dict[str, Any] = {"form": form, "history": history, "backends": backends}
+    form.labels = LABELS
+    values: dict[str, Any] = {"form": form, "history": history, "backends": _plugins(desk), "currencies": sorted(EXPONENTS)}
     return desk.page("price_form.html", status=form.status, section="prices", **values)

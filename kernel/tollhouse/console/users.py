@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from starlette.responses import Response
 
+from tollhouse.agents.rows import AgentRow
 from tollhouse.auth import roles
 from tollhouse.auth.links import LIFETIME
 from tollhouse.auth.users import User
@@ -23,6 +24,15 @@ ROLES: Final = {
     "support": "Sees everything, helps customers, confirms payments",
     "analyst": "Sees everything, changes nothing",
 }
+NAMES: Final = {"owner": "an owner", "admin": "an admin", "support": "support", "analyst": "an analyst", "": "a customer"}
+POWERS: Final = {
+    "owner": "do everything, also making owners",
+    "admin": "change agents, plans, connections and people",
+    "support": "see everything, help customers and confirm payments",
+    "analyst": "see everything, and change nothing",
+    "": "use what their plan gives, and not open the console",
+}
+"""What each role can do, as the rest of a sentence; no role is a customer."""
 CURRENT: Final = ("active", "past_due", "canceled")
 
 
@@ -74,10 +84,12 @@ async def user_page(desk: Desk, user: User, form: Form | None = None) -> Respons
     """The page of a user; ``form``: of a write that was refused."""
     parts, tenant_id = desk.parts, desk.tenant.id
     subscriptions = (await parts.subscription_admin.subscriptions(tenant_id, user_id=user.id, limit=10)).items
+    agents = (await parts.agents.list(tenant_id, limit=200)).items
     values: dict[str, Any] = {
         "user": user,
         "form": form or Form(),
-        "roles": ROLES,
+        "role_names": NAMES,
+        "powers": POWERS,
         "subscriptions": subscriptions,
         "current": next((one for one in subscriptions if one.subscription.status in CURRENT), None),
         "plans": await parts.plans.list(tenant_id),
@@ -86,8 +98,9 @@ async def user_page(desk: Desk, user: User, form: Form | None = None) -> Respons
         "denials": await parts.denials.recent(tenant_id, user_id=user.id, limit=10),
         "sessions": await parts.sessions.list(person(desk, user)),
         "keys": await parts.keys.list_of(tenant_id, user.id),
-        "agents": (await parts.agents.list(tenant_id, limit=200)).items,
-        "channels": {name: found.obj.title for name, found in parts.host.channels.items()},
+        "agents": agents,
+        "agent_names": agent_names(agents),
+        "channels": channel_titles(desk),
         "touch": _may_touch(desk, user),
     }
     return desk.page("user.html", status=values["form"].status, section="users", **values)
@@ -115,6 +128,16 @@ async def people(desk: Desk, ids: Iterable[UUID]) -> dict[UUID, User]:
     for user_id in dict.fromkeys(ids):
         found[user_id] = await desk.parts.users.get(desk.tenant.id, user_id)
     return found
+
+
+def agent_names(agents: Sequence[AgentRow]) -> dict[str, str]:
+    """Agents by what people may have asked for: the short name or the id."""
+    return {key: agent.name for agent in agents for key in (agent.slug, str(agent.id))}
+
+
+def channel_titles(desk: Desk) -> dict[str, str]:
+    """What the channels of this installation are called."""
+    return {name: found.obj.title for name, found in desk.parts.host.channels.items()}
 
 
 def once(desk: Desk, title: str, secret: str, days: float, back: str, section: str = "users") -> Response:

@@ -8,13 +8,45 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from tollhouse.agents.parameters import problem_with
 from tollhouse.agents.spec import VersionSpec
 from tollhouse.console.forms import Form
+from tollhouse.console.sentences import human
 from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
 
 NUMBERS: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 INTEGERS: Final = ("top_k", "seed")
 CHOICES: Final = {"reasoning_effort": ("none", "minimal", "low", "medium", "high"), "verbosity": ("low", "medium", "high")}
+LABELS: Final[Mapping[str, str]] = {
+    "template": "Instructions",
+    "primary.connection_id": "Connection",
+    "primary.model": "Model",
+    "fallback.connection_id": "Second connection",
+    "fallback.model": "Second model",
+    "max_output_tokens": "Longest reply",
+    "modalities": "What people can send",
+    "parameters.temperature": "Temperature",
+    "parameters.top_p": "Top p",
+    "parameters.top_k": "Top k",
+    "parameters.presence_penalty": "Presence penalty",
+    "parameters.frequency_penalty": "Frequency penalty",
+    "parameters.seed": "Seed",
+    "parameters.reasoning_effort": "Reasoning effort",
+    "parameters.verbosity": "Verbosity",
+    "parameters": "More parameters",
+    "context_tokens": "Context",
+    "history_messages": "Earlier messages",
+    "timeout": "Patience",
+    "opens": "What API clients may set themselves",
+    "post.stop": "Stop marks",
+    "post.max_characters": "Longest text",
+    "post.redact": "Replace what matches",
+    "post.json_schema": "JSON schema",
+    "post.footer": "Footer",
+    "note": "Note",
+}
+"""What the form calls each part of a version, in the order of the page; whatever else speaks of a version says the same."""
+MOST_REDACTIONS: Final = 20
 OWN: Final = frozenset((*NUMBERS, *INTEGERS, *CHOICES))
 
 
@@ -76,18 +108,45 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         raise InvalidInput("That prompt version is not valid.", errors=errors) from None
 
 
+def form_labels() -> dict[str, str]:
+    """What each field is called, in the order of the page: with every row of what is replaced."""
+    found: dict[str, str] = {}
+    for name, label in LABELS.items():
+        found[name] = label
+        if name == "post.redact":
+            for number in range(MOST_REDACTIONS):
+                found |= {f"{name}.{number}.pattern": label, f"{name}.{number}.replacement": "With"}
+    return found
+
+
 def place_errors(form: Form, error: InvalidInput | Conflict) -> Form:
-    """Errors beside their fields; what is said about all parameters goes to the one that it names."""
+    """Errors beside their fields; what is said about several goes to the one that it names."""
     if isinstance(error, InvalidInput):
-        moved = [FieldError(_pointer(one), one.detail) for one in error.errors]
+        moved = [_moved(one) for one in error.errors]
         error = InvalidInput(error.detail, errors=moved)
     return form.failed(error, inside="spec", names={"post": "post.json_schema", "spec": "template"})
 
 
+_OF_THE_WHOLE: Final = {
+    "context_tokens": ("context_tokens", "This must be more than the longest reply, or nothing could be said to the model"),
+    "the fallback": ("fallback/model", "Choose another model or another connection than the first one"),
+}
+"""What is said about a version as a whole, by how it begins: the field that it is put beside, and in which words."""
+
+
+def _moved(error: FieldError) -> FieldError:
+    detail = human(error.detail)
+    if error.pointer == "#/spec":
+        for begins, (field, words) in _OF_THE_WHOLE.items():
+            if detail.lower().startswith(begins):
+                return FieldError(f"#/spec/{field}", words)
+    first, _, rest = detail.partition(" ")
+    if error.pointer == "#/spec/parameters" and first.lower() in OWN:
+        return FieldError(f"#/spec/parameters/{first.lower()}", rest)
+    return FieldError(_pointer(error), detail)
+
+
 def _pointer(error: FieldError) -> str:
-    first = error.detail.split(" ", 1)[0].strip(",")
-    if error.pointer == "#/spec/parameters" and first in OWN:
-        return f"#/spec/parameters/{first}"
     parts = error.pointer.split("/")
     if parts[1:4] == ["spec", "post", "stop"]:
         return "#/spec/post/stop"
@@ -106,6 +165,9 @@ def _parameters(form: Form) -> dict[str, Any]:
         if value is not None:
             found[name] = value
     found |= {name: form.text(f"parameters.{name}") for name in CHOICES if form.text(f"parameters.{name}")}
+    for name in OWN & found.keys():
+        if problem := problem_with(name, found[name]):  # each of them: the check of a version stops at the first
+            form.refuse(f"parameters.{name}", human(problem))
     return found
 
 
@@ -117,7 +179,7 @@ def _post(form: Form) -> dict[str, Any]:
         "footer": form.get("post.footer").strip(),
     }
     post["redact"] = []
-    for number in range(min(form.integer("post.redact.rows") or 0, 20) + 2):
+    for number in range(min(max(form.integer("post.redact.rows") or 0, 0) + 2, MOST_REDACTIONS)):
         pattern = form.get(f"post.redact.{number}.pattern")
         if pattern:
             post["redact"].append({"pattern": pattern, "replacement": form.get(f"post.redact.{number}.replacement")})

@@ -17,10 +17,10 @@ from tollhouse.agents.rows import AgentRow, FieldChange, VersionRow
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.agents.template import VARIABLES
 from tollhouse.console.agents import authors
+from tollhouse.console.changes import field_label, field_value
 from tollhouse.console.desk import Area, Desk
-from tollhouse.console.format import titled
 from tollhouse.console.forms import Form
-from tollhouse.console.version_form import check_spec, form_of, place_errors, spec_of
+from tollhouse.console.version_form import MOST_REDACTIONS, check_spec, form_labels, form_of, place_errors, spec_of
 from tollhouse.host.values import Connection
 from tollhouse.plugin.content import MODALITIES
 from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError
@@ -30,12 +30,6 @@ log = logging.getLogger(__name__)
 area = Area()
 MODELS_SECONDS: Final = 3.0
 MAX_SHOWN: Final = 500
-CHOICE_WORDS: Final[Mapping[str, str]] = {
-    "primary.connection_id": "Connection",
-    "primary.model": "Model",
-    "fallback.connection_id": "Second connection",
-    "fallback.model": "Second model",
-}
 
 
 @area.get("/agents/{id}/versions/new", "manage")
@@ -113,7 +107,7 @@ async def diff(desk: Desk) -> Response:
     found = await desk.parts.agents.diff(desk.tenant.id, before, desk.id())
     agent = await desk.parts.agents.get(desk.tenant.id, found.after.agent_id)
     names = {str(one.id): one.name for one in await model_connections(desk)}
-    changes = [_change(one, names) for one in found.fields]
+    changes = [change for one in found.fields if (change := _change(one, names)) is not None]
     return desk.page("diff.html", section="agents", diff=found, agent=agent, lines=diff_lines(found.template), changes=changes)
 
 
@@ -189,15 +183,10 @@ def diff_lines(unified: str) -> list[tuple[str, str]]:
     return lines
 
 
-def _change(change: FieldChange, connections: Mapping[str, str]) -> tuple[str, Any, Any]:
-    """What changed, before and after, in the words of the form; a connection by its name."""
-
-    def shown(value: Any) -> Any:
-        if value is None or not change.path.endswith(".connection_id"):
-            return value
-        return connections.get(str(value), "a connection that is gone")
-
-    return CHOICE_WORDS.get(change.path) or titled(change.path), shown(change.before), shown(change.after)
+def _change(change: FieldChange, connections: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """What changed, before and after, in the words of the form; None if nobody would see a difference."""
+    before, after = (field_value(change.path, value, connections) for value in (change.before, change.after))
+    return None if before == after else (field_label(change.path), before, after)
 
 
 def _weights(form: Form, versions: Sequence[VersionRow], chosen: UUID) -> Mapping[UUID, int] | None:
@@ -249,6 +238,7 @@ async def _form(desk: Desk, form: Form, agent: AgentRow, version: VersionRow | N
         "variables": VARIABLES,
         "parameters": sorted(PARAMETERS),
         "modalities": MODALITIES,
-        "redactions": min((form.integer("post.redact.rows") or 0) + 2, 20),
+        "redactions": min(max(form.integer("post.redact.rows") or 0, 0) + 2, MOST_REDACTIONS),
     }
+    form.labels = form_labels()
     return desk.page("version_form.html", status=form.status, section="agents", **values)

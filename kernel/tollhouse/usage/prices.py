@@ -226,7 +226,7 @@ class PriceBook:
             "output_per_million": output_per_million,
             "cached_per_million": cached_per_million,
         }
-        _check(backend, model, amounts, currency)
+        check_price(backend, model, amounts, currency)
         price_id, tenant_id = new_id(), caller.tenant.id
         values = {"id": price_id, "backend": backend, "model": model, **amounts, "currency": currency, "source": "tenant"}
         try:
@@ -282,7 +282,12 @@ class PriceBook:
         return [PriceChange(_price(row), row["valid_from"], row["created_by"], row["created_by_email"]) for row in found]
 
 
-def _check(backend: str, model: str, amounts: Mapping[str, int | None], currency: str) -> None:
+def check_price(backend: str, model: str, amounts: Mapping[str, int | None], currency: str) -> None:
+    """What can be said about a price without asking the database.
+
+    Raises:
+        InvalidInput: names each field.
+    """
     errors = [
         FieldError(f"#/{name}", f"An amount between 0 and {MAX_PRICE:,} nano-units, please.")
         for name, amount in amounts.items()

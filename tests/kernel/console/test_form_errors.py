@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError
 from tests.kernel.console.conftest import House
 from tests.kernel.console.test_stories import PLAN, version_fields
 from tollhouse.console.sentences import human
+from tollhouse.console.version_form import LABELS
+from tollhouse.plugin.errors import Unavailable
 
 
 def errors_of(page: str) -> dict[str, str]:
@@ -125,3 +127,84 @@ async def test_an_invitation_asks_for_the_password_again(house: House) -> None:
     typed = await Browser(house.process.app, link[1]).post(link[2], email="nobody", password="a long enough one 77", name="")
     assert errors_of(typed.text)["password"].startswith("Type it again")
     assert "a long enough one" not in typed.text
+
+
+async def test_what_is_no_saving_is_not_called_unsaved(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*args: Any, **more: Any) -> Any:
+        raise Unavailable("The model does not answer.")
+
+    admin, shop = await house.browser("admin"), house.shop
+    monkeypatch.setattr(house.container.turns, "run", failing)
+    tried = await admin.post(f"/console/versions/{shop.version_id}/try", message="Hello?")
+    used = await house.container.connections.get(shop.tenant_id, shop.connection_id)
+    kept = await admin.post(f"/console/connections/{used.id}/delete", confirm=used.name)
+    out = await house.nobody().post("/console/sign-in", email="nobody@example.test", password="not this one 99")
+    headings = {"There is no answer": tried, "It cannot be deleted": kept, "Not signed in": out}
+    for heading, answer in headings.items():
+        assert answer.status >= 400
+        assert f"<strong>{heading}</strong>" in answer.text
+        assert "That was not saved" not in answer.text
+
+
+async def test_a_version_names_its_fields_from_top_to_bottom(house: House) -> None:
+    admin = await house.browser("admin")
+    wrong = {"parameters.temperature": "9", "parameters.top_p": "7", "parameters": '{"stop": [}', "post.footer": "x" * 3000}
+    form = version_fields(house, "Hello.", max_output_tokens="0", **{**wrong, "primary.model": ""})
+    refused = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
+    listed = re.findall(r'<li><a href="#[^"]+">([^<]+)</a></li>', refused.text)
+    assert listed == [
+        "Model: fill this in",
+        "Longest reply: at least 1",
+        "Temperature: must be a number from 0 to 2",
+        "Top p: must be a number from 0 to 1",
+        "More parameters: this is not JSON: look at line 1, character 11",
+        "Footer: at most 2,000 characters",
+    ]
+    del form["parameters"]
+    again = errors_of((await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)).text)
+    assert {"parameters-temperature", "parameters-top-p"} < again.keys()
+    assert "parameters" not in again
+
+
+async def test_the_form_of_a_version_and_its_errors_call_a_field_the_same(house: House) -> None:
+    admin = await house.browser("admin")
+    page = (await admin.get(f"/console/agents/{house.shop.agent_id}/versions/new")).text
+    shown = [text.strip() for text in re.findall(r'<div class="field"><label for="[^"]+">([^<]+)', page)]
+    grouped = {"modalities", "parameters", "opens", "post.redact"}
+    called = [label for name, label in LABELS.items() if name not in grouped or name == "parameters"]
+    assert [one for one in shown if one not in ("Replace what matches", "With")] == called
+    assert all(LABELS[name] in page for name in grouped)
+
+
+async def test_what_does_not_fit_together_stands_beside_a_field(house: House) -> None:
+    admin = await house.browser("admin")
+    same = {"fallback.connection_id": str(house.shop.connection_id), "fallback.model": "m"}
+    for more, field in ({"context_tokens": "40"}, "context-tokens"), (same, "fallback-model"):
+        form = version_fields(house, "Hello.", **more)
+        refused = await admin.post(f"/console/agents/{house.shop.agent_id}/versions", **form)
+        assert errors_of(refused.text).keys() == {field}
+
+
+async def test_a_price_says_all_that_is_wrong_with_it(house: House) -> None:
+    admin = await house.browser("admin")
+    bad = {"backend": "scripted", "model": "", "currency": "EURO", "input_per_million": "2000000", "output_per_million": ""}
+    refused = await admin.post("/console/prices", **bad)
+    found = errors_of(refused.text)
+    assert found.keys() == {"model", "currency", "input-per-million", "output-per-million"}
+    assert found["input-per-million"] == "Write an amount from 0 to 1,000,000"
+    assert '<select id="currency"' in refused.text
+    assert ">Plugin</label>" in refused.text
+    assert "Backend" not in refused.text
+
+
+async def test_a_limit_that_cannot_be_read_is_not_there_twice(house: House) -> None:
+    admin = await house.browser("admin")
+    day = {"metric": "calls", "window": "day"}
+    rows = {f"limits.{number}.{name}": value for number in range(4) for name, value in day.items()}
+    amounts = {"limits.0.amount": "10", "limits.1.amount": "ten", "limits.2.amount": "9999999999999", "limits.3.amount": "20"}
+    refused = await admin.post("/console/plans", **{**PLAN, **rows, **amounts, "limits.rows": "2", "price": "99999999999"})
+    found = errors_of(refused.text)
+    assert found.keys() == {"limits-1-amount", "limits-2-amount", "limits-3-metric", "price"}
+    assert found["limits-2-amount"] == "Write an amount from 0 to 1,000,000,000,000"
+    dear = await admin.post("/console/plans", **{**PLAN, "price": "99999999999"})
+    assert errors_of(dear.text)["price"] == "Write a price from 0 to 10,000,000,000"

@@ -6,13 +6,15 @@ import re
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert
+import pytest
+from sqlalchemy import func, insert
 
 from tests.kernel.console.conftest import Browser, House
 from tests.world import Shop, add_customer, say
 from tollhouse.billing.models import orders
+from tollhouse.plugin.errors import RateLimited, Unavailable
 from tollhouse.store.ids import new_id
-from tollhouse.usage.models import alarms
+from tollhouse.usage.models import alarms, denials
 
 PLAN: dict[str, Any] = {
     "name": "Pro",
@@ -48,6 +50,9 @@ async def test_a_new_version_is_used_by_the_next_turn(house: House) -> None:
     assert tried.status == 200
     assert "Hello." in tried.text
     assert "10 in, 5 out" in tried.text
+    assert '<div class="prose"><p>Hello.' in tried.text
+    assert "<summary>Source</summary>" in tried.text
+    assert "in USD, the currency of this model's price; yours is EUR" in tried.text
     customer = await house.container.users.get(house.shop.tenant_id, await add_customer(house.store, house.shop))
     caller = await _caller(house, customer.id)
     before = await house.container.turns.run(caller, say())
@@ -177,6 +182,10 @@ async def test_a_confirmed_order_is_a_subscription_once(house: House) -> None:
     waiting = await support.get("/console/orders")
     assert str(order_id) in waiting.text
     assert "€19.50" in waiting.text
+    order = (await house.container.subscription_admin.orders(house.shop.tenant_id, user_id=customer)).items[0].order
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    assert f'data-confirm-title="Has €19.50 arrived from {email} for Pro ({order.reference})?"' in waiting.text
+    assert f'data-confirm-title="Cancel order {order.reference} of {email}?" data-confirm-cancel="Keep it"' in waiting.text
     for _ in range(2):
         assert (await support.post(f"/console/orders/{order_id}/confirm")).status == 303
     found = (await house.container.subscription_admin.subscriptions(house.shop.tenant_id, user_id=customer)).items
@@ -184,6 +193,25 @@ async def test_a_confirmed_order_is_a_subscription_once(house: House) -> None:
     paid = (await house.container.audit.list(house.shop.tenant_id, action="order.")).items
     assert [row["action"] for row in paid] == ["order.confirmed"]
     assert (await support.post(f"/console/orders/{order_id}/cancel")).status == 409
+    paid_page = (await admin.get("/console/orders?state=paid")).text
+    assert ">Mark as refunded…</button>" in paid_page
+
+
+async def test_badges_of_a_cell_stay_together_on_a_small_screen(house: House) -> None:
+    admin = await house.browser("admin")
+    await admin.post("/console/plans", **{**PLAN, "public": ""})
+    page = (await admin.get("/console/plans")).text
+    cells = re.findall(r'<td data-label="Status"><div>(.*?)</div></td>', page)
+    assert any(cell.count('class="badge') == 2 for cell in cells)
+    assert '<section class="card form" id="logo-card">' in (await admin.get("/console/settings")).text
+
+
+async def test_there_is_no_way_to_a_shop_that_is_not_there(house: House) -> None:
+    admin = await house.browser("admin")
+    assert "Open the shop" in (await admin.get("/console")).text
+    host = house.container.host  # frozen, as plugins are for the life of a process
+    object.__setattr__(host, "channels", {name: one for name, one in host.channels.items() if name != "web"})
+    assert "Open the shop" not in (await admin.get("/console")).text
 
 
 async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -> None:
@@ -196,9 +224,28 @@ async def test_own_limits_of_one_subscriber_and_why(house: House, other: Shop) -
     assert (await admin.post(path, **rows, reason="Abuse")).status == 303
     why = await admin.get(f"/console/users/{customer}/explain?agent=guide&channel=api")
     assert "Told no." in why.text
-    assert "limit_reached" in why.text
+    assert "Messages today: 0 of 0" in why.text
+    assert not re.search(r"calls/day|credential", why.text)
     assert re.search(r'Resets <time datetime="[^"]+" data-local>', why.text)
     assert "There is a current subscription" in why.text
+
+
+async def test_who_was_told_no_is_told_of_in_names(house: House) -> None:
+    admin = await house.browser("admin")
+    customer = await add_customer(house.store, house.shop)
+    agent = await house.container.agents.get(house.shop.tenant_id, house.shop.agent_id)
+    decision = {"metric": "calls", "window": "month", "used": 5, "limit": 2000}
+    row = {"tenant_id": house.shop.tenant_id, "id": new_id(), "user_id": customer, "agent": agent.slug, "channel": "api"}
+    async with house.store.transaction(house.shop.tenant_id) as conn:
+        await conn.execute(insert(denials).values(**row, reason="limit_reached", decision=decision, minute=func.app_now()))
+    why = f'/console/users/{customer}/explain?agent={agent.slug}&amp;channel=api">Why?</a>'
+    title = house.container.host.channels["api"].obj.title if "api" in house.container.host.channels else "api"
+    pages = [(await admin.get(path)).text for path in ("/console", f"/console/users/{customer}")]
+    for page in pages:
+        assert "5 of 2,000 messages a month" in page
+        assert f'<td data-label="Agent">{agent.name}</td><td data-label="Channel">{title}</td>' in page
+        assert why in page
+    assert ["<th>Who</th>" in page.partition("Recently told no")[2] for page in pages] == [True, False]
 
 
 async def test_an_invitation_is_taken_over_by_its_person_alone(house: House) -> None:
@@ -220,6 +267,40 @@ async def test_an_invitation_is_taken_over_by_its_person_alone(house: House) -> 
     assert (await nina.get("/console/settings")).status == 200
     assert (await nina.post("/console/settings", name="Mine now")).status == 403
     assert (await nobody.post(f"/invite/{link[1]}", password="another long pass 99")).status == 401
+
+
+async def test_whoever_joins_is_in_however_many_tried_to_sign_in(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def throttled(*args: Any, **more: Any) -> Any:
+        raise RateLimited("Too many tries.")
+
+    sessions = house.container.sessions
+    monkeypatch.setattr(sessions, "login", throttled)
+    owner = await house.browser("owner")
+    made = await owner.post("/console/users/invite", email="ina@example.test", name="Ina", role="support")
+    link = re.search(r"/invite/(tho_\w+)", made.text)
+    assert link is not None
+    joined = await house.nobody().post(f"/invite/{link[1]}", password="a long enough pass 99")
+    assert joined.location == f"/t/{house.slug}/console"
+    assert "set-cookie" in joined.headers
+
+
+async def test_an_account_whose_session_could_not_begin_is_said_to_be_ready(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*args: Any, **more: Any) -> Any:
+        raise Unavailable()
+
+    owner = await house.browser("owner")
+    made = await owner.post("/console/users/invite", email="ina@example.test", name="Ina", role="support")
+    link = re.search(r"/invite/(tho_\w+)", made.text)
+    assert link is not None
+    monkeypatch.setattr(house.container.sessions, "begin", failing)
+    joined = await house.nobody().post(f"/invite/{link[1]}", password="a long enough pass 99")
+    assert joined.location == f"/t/{house.slug}/console/sign-in?ready=1"
+    page = await house.nobody().get("/console/sign-in?ready=1")
+    assert "Your account is ready; sign in." in page.text
+    good = {"email": "ina@example.test", "password": "a long enough pass 99"}
+    assert (await house.nobody().post("/console/sign-in", **good)).status == 303
 
 
 async def test_a_sign_in_link_is_redeemed_by_its_button_only(house: House, other: Shop) -> None:
@@ -314,7 +395,7 @@ async def test_a_price_ends_the_alarm_of_a_model_without_one(house: House, other
     admin = await house.browser("admin")
     assert "new/one has no price." in (await admin.get("/console/prices")).text
     form = (await admin.get("/console/prices/set?backend=scripted&model=new/one")).text
-    typed = re.search(r'name="currency"[^>]* value="(\w+)"', form)
+    typed = re.search(r'<option value="(\w+)" selected>\1</option>', form)
     tenant = await house.container.tenants.get(house.shop.tenant_id)
     assert typed is not None
     assert typed[1] == tenant.currency
@@ -340,6 +421,55 @@ async def test_what_changed_names_connections(house: House) -> None:
     assert f">{first.name}<" in row
     assert ">My second<" in row
     assert str(second) not in row
+
+
+async def test_whoever_is_given_power_is_named_first(house: House) -> None:
+    owner, admin = await house.browser("owner"), await house.browser("admin")
+    customer, _ = await house.person()
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    page = (await owner.get(f"/console/users/{customer}")).text
+    button = re.search(r'<button[^>]*name="role" value="owner"[^>]*>', page)
+    assert button is not None
+    assert f'data-confirm-title="Make {email} an owner?"' in button[0]
+    assert f'data-confirm="{email} can then do everything, also making owners."' in button[0]
+    assert 'value="owner"' not in (await admin.get(f"/console/users/{customer}")).text
+    assert (await owner.post(f"/console/users/{customer}/role", role="support")).status == 303
+    assert (await house.container.users.get(house.shop.tenant_id, customer)).role == "support"
+    again = (await owner.get(f"/console/users/{customer}")).text
+    assert f'data-confirm-title="Make {email} a customer?"' in again
+    assert f'data-confirm-title="Make {email} support?"' not in again
+
+
+async def test_what_changed_and_the_audit_speak_as_the_forms_do(house: House) -> None:
+    owner = await house.browser("owner")
+    form = version_fields(house, "Two", modalities=["audio", "file"], **{"parameters.temperature": "0.3", "opens": ["top_p"]})
+    version = (await owner.post(f"/console/agents/{house.shop.agent_id}/versions", **form)).id()
+    diff = (await owner.get(f"/console/versions/{version}/diff?from={house.shop.version_id}")).text
+    for row in ("What people can send", "text, sound, files", "Longest reply", "50 tokens", "Top p", "Temperature"):
+        assert f">{row}<" in diff
+    assert not re.search(
+        r"[\[\]{}]|&#39;|output_tokens|Modalities|>Parameters<", diff.split("Everything else")[1].split("</table>")[0]
+    )
+    plan_id = (
+        await owner.post(
+            "/console/plans", **PLAN, **{"limits.0.amount": "200", "limits.0.metric": "calls", "limits.0.window": "day"}
+        )
+    ).id()
+    weights = {f"weight.{version}": "30", f"weight.{house.shop.version_id}": "70"}
+    await owner.post(f"/console/versions/{version}/activate", **weights)
+    customer, _ = await house.person()
+    await owner.post(f"/console/users/{customer}/link")
+    plan = await house.container.plans.get(house.shop.tenant_id, plan_id)
+    await owner.post(f"/console/orders/{await _order(house, customer, plan.version.id)}/confirm")
+    audit = (await owner.get("/console/audit")).text
+    email = (await house.container.users.get(house.shop.tenant_id, customer)).email
+    agent = await house.container.agents.get(house.shop.tenant_id, house.shop.agent_id)
+    assert f'/console/versions/{version}">{agent.name}, version 2</a>' in audit
+    assert f'/console/plans/{plan_id}">Pro</a>' in audit
+    assert f'/console/users/{customer}">{email}</a>' in audit
+    for shown in ("version 1: 70 %, version 2: 30 %", "€19.50", "signing in", "200 messages a day", "a month", "all of them"):
+        assert f"<dd>{shown}</dd>" in audit
+    assert not re.search(r">show<|_minor|Amount minor|sign_in|\{&#39;|\[&#39;", audit)
 
 
 async def test_an_erased_person_is_named_first(house: House) -> None:

@@ -98,11 +98,11 @@ async def test_without_our_own_referer_the_way_back_is_the_page_that_the_form_li
 
 
 async def test_each_door_has_its_own_sign_in(build: Any, ask: Any) -> None:
-    app = build(doors={"/home": "/home/door"})
+    app = build(doors={"/home": "/door"})
     answer = await ask("GET", "/home?x=1", app=app, headers=PAGE)
-    assert answer.headers["location"] == "/home/door?next=/home%3Fx%3D1"
+    assert answer.headers["location"] == "/door?next=/home%3Fx%3D1"
     posted = await ask("POST", "/logout", app=app, headers={**FORM, "referer": "http://127.0.0.1:8000/home"})
-    assert 'href="/home/door?next=/home"' in posted.text
+    assert 'href="/door?next=/home"' in posted.text
     assert (
         'href="/login?next=/homely"'
         in (await ask("POST", "/logout", app=app, headers={**FORM, "referer": "http://127.0.0.1:8000/homely"})).text
