@@ -214,3 +214,11 @@ async def test_the_console_leads_to_the_shop_that_it_is_of(site: Site) -> None:
     assert found is not None
     assert found[1].endswith(f"/t/{site.slug}/")
     assert f'<a href="/t/{site.slug}/console/users/{user_id}"><span class="small">' in page
+
+
+@pytest.mark.parametrize(("host", "told"), [("127.0.0.1:8000", False), ("192.168.1.7:8000", True)])
+async def test_every_door_says_where_browsers_keep_no_session(site: Site, host: str, told: bool) -> None:
+    stranger = Client.browser(site.process.app, site.slug, None, host=host)
+    for path in ("/login", "/console/sign-in"):
+        page = (await stranger.get(path)).text
+        assert ("plain http" in page) is told, path

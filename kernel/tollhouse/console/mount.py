@@ -36,6 +36,7 @@ from tollhouse.console import (
 from tollhouse.console import format as formats
 from tollhouse.console.desk import ELSEWHERE, PREFIX, PageSpec, open_desk
 from tollhouse.console.parts import ConsoleParts
+from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.exchange import caller_of, exchange_of
 from tollhouse.gateway.pages import Pages
 from tollhouse.gateway.static import StaticFiles
@@ -93,7 +94,7 @@ def console_mount(parts: ConsoleParts) -> list[Mount]:
 
 def console_pages(parts: ConsoleParts) -> Pages:
     """The environment of the console's templates."""
-    pages = Pages(TEMPLATES, static=StaticFiles(), cookies_work=parts.settings.cookies_work)
+    pages = Pages(TEMPLATES, static=StaticFiles(), cookies=Cookies(parts.settings))
     environment = pages.environment
     environment.filters.update(formats.FILTERS)
     environment.globals["ui"] = environment.get_template("ui.html").module

@@ -11,6 +11,7 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import iter_route_contexts
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.edge import Edge
 from tollhouse.gateway.infra import Infra
 from tollhouse.gateway.metrics import Metrics
@@ -73,7 +74,7 @@ def build_application(parts: GatewayParts) -> Application:
         lifespan=parts.lifespan,
     )
     metrics, static = Metrics(), StaticFiles()
-    pages = Pages(static=static, cookies_work=parts.settings.cookies_work)
+    pages = Pages(static=static, cookies=Cookies(parts.settings))
     app.table, app.pages, app.metrics = RouteTable(), pages, metrics
     tenantless, branded = Infra(parts, metrics, static).mounts()
     _include(app, tenantless, None, infra=True, tenantless=True)

@@ -49,7 +49,7 @@ class Cookies:
 
     def bound(self, slug: str, host: bytes | None) -> SessionCookie:
         """The cookie of one tenant, for pages that were asked for by this host name."""
-        return SessionCookie(self, slug, self.kept(host))
+        return SessionCookie(self, slug, host)
 
     def kept(self, host: bytes | None) -> bool:
         """Whether a browser that knows us by this host name keeps the cookie."""
@@ -67,11 +67,16 @@ class Cookies:
 
 @dataclass(frozen=True, slots=True)
 class SessionCookie:
-    """``scope["tollhouse.cookies"]``. ``work``: whether browsers would keep it at all."""
+    """``scope["tollhouse.cookies"]``."""
 
     cookies: Cookies
     slug: str
-    work: bool
+    host: bytes | None
+
+    @property
+    def work(self) -> bool:
+        """Whether browsers would keep it at all."""
+        return self.cookies.kept(self.host)
 
     def set(self, response: Response, token: str, expires_at: datetime) -> None:
         """Give the browser a session with this answer."""

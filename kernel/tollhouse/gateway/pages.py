@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tollhouse.gateway.brand import addresses
+from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.exchange import CALLER, exchange_of
 from tollhouse.gateway.static import StaticFiles
 
@@ -25,8 +26,9 @@ class Pages:
     ``tenant``, ``principal``, ``request_id`` and ``cookies_work``.
     """
 
-    def __init__(self, *folders: Path, static: StaticFiles, cookies_work: bool = True) -> None:
+    def __init__(self, *folders: Path, static: StaticFiles, cookies: Cookies | None = None) -> None:
         self.static = static
+        self._cookies = cookies
         self.environment = Environment(
             loader=FileSystemLoader([*folders, TEMPLATES]),
             autoescape=True,
@@ -35,7 +37,6 @@ class Pages:
             lstrip_blocks=True,
         )
         self.environment.globals["static"] = static.url
-        self.environment.globals["cookies_work"] = cookies_work
 
     def html(self, scope: Mapping[str, Any], template: str, **values: Any) -> str:
         """The text of a page."""
@@ -52,9 +53,8 @@ class Pages:
             "tenant": caller.tenant if caller else None,
             "principal": caller.principal if caller else None,
             "request_id": scope["tollhouse.exchange"].request_id,
+            "cookies_work": self._cookies is None or self._cookies.kept(scope["tollhouse.exchange"].headers.get(b"host")),
         }
-        if (cookies := scope.get("tollhouse.cookies")) is not None:
-            known["cookies_work"] = cookies.work
         return self.environment.get_template(template).render({**known, **values})
 
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
