@@ -28,7 +28,7 @@ from tollhouse.wiring.services import kernel_mounts
 
 log = logging.getLogger(__name__)
 
-GC_YOUNG = 20_000
+GC_YOUNG = 5_000
 """New objects between two collections: a turn makes some thousands, nearly all of which die by their reference counts."""
 
 
@@ -109,7 +109,7 @@ class Process:
         # What was loaded by now lives as long as the process: the collector need not walk through it again and again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_YOUNG, 20, 50)
+        gc.set_threshold(GC_YOUNG, 10, 20)
         trim_memory()
         if self.settings.jobs:
             self._jobs = asyncio.create_task(self.background.jobs.run(self.stop), name="jobs")
