@@ -64,14 +64,9 @@ class BrandFiles:
         return _kept(request, StaticFile(data, kind, logo_id.hex[-12:]))
 
 
-def brand_css(brand: Brand) -> str:
-    """The tenant's brand as custom properties; every value was checked by ``Brand``."""
-    return stylesheet(brand.accent, brand.radius).content.decode()
-
-
 @lru_cache(maxsize=1024)
 def stylesheet(accent: str | None, radius: int | None) -> StaticFile:
-    """The same, as a file."""
+    """The tenant's brand as custom properties; every value was checked by ``Brand``."""
     lines = []
     if accent is not None:
         lines += [f"--accent: {accent}", f"--accent-text: {readable_on(accent)}"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import struct
 from collections.abc import Callable
@@ -56,17 +54,6 @@ def media(data: bytes, *, name: str | None = None, field: str = "file") -> Media
     except InvalidInput as error:
         raise InvalidInput(error.detail, field=field) from None
     return Media(found.type, found.media_type, data=data, name=name, size=len(data))
-
-
-def from_base64(text: str, *, name: str | None = None, field: str = "data") -> Media:
-    """Base64 text as a part, with the same limits."""
-    if len(text) // 4 * 3 > MAX_FILE + 2:
-        raise TooLarge(f"A file can have at most {MAX_FILE // 1024 // 1024} MiB.")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidInput("This is not valid base64.", field=field) from None
-    return media(data, name=name, field=field)
 
 
 # -- Pictures ---------------------------------------------------------------------------------------------------------------

@@ -8,10 +8,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route
 
-from tollhouse.gateway.brand import brand_css, readable_on
+from tollhouse.gateway.brand import readable_on, stylesheet
 from tollhouse.host.host import Registered
 from tollhouse.plugin import ConfigError, Mount
-from tollhouse.tenants.values import Brand
 
 
 async def test_alive_is_not_ready(ask, build):
@@ -73,7 +72,7 @@ async def test_each_tenant_has_its_brand(ask):
 @pytest.mark.parametrize("colour", ["#000000", "#ffffff", "#777777", "#7a1f3d", "#ffcc00", "#0066cc"])
 def test_text_on_the_accent_can_be_read(colour):
     assert readable_on(colour) == {"#ffffff": "#000", "#777777": "#000", "#ffcc00": "#000"}.get(colour, "#fff")
-    assert colour in brand_css(Brand(accent=colour))
+    assert colour in stylesheet(colour, None).content.decode()
 
 
 @pytest.mark.parametrize(

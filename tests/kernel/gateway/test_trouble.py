@@ -127,7 +127,7 @@ async def test_the_address_of_a_form_leads_to_its_page(build: Any, ask: Any, pat
     async def drop(request: Request) -> Response:
         return Response(status_code=204)
 
-    more = Mount("", APIRouter(routes=[Route("/home/{n}/drop", drop, methods=["POST"])]), errors="page")
+    more = Mount("/home", APIRouter(routes=[Route("/{n}/drop", drop, methods=["POST"])]), errors="page")
     app = build(plugin_mounts=[Registered("more", more)])
     answer = await ask("GET", path, app=app, headers=PAGE)
     assert (answer.status, answer.headers.get("location")) == (303, page)

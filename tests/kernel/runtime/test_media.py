@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import struct
 import time
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tollhouse.plugin.errors import InvalidInput, TooLarge
-from tollhouse.runtime.media import MAX_FILE, from_base64, media, sniff
+from tollhouse.runtime.media import MAX_FILE, media, sniff
 
 
 def picture(kind: str, size: tuple[int, int] = (31, 17), **options: object) -> bytes:
@@ -122,20 +121,7 @@ def test_what_is_not_supported(data: bytes) -> None:
         sniff(data)
 
 
-def test_base64() -> None:
-    data = picture("PNG")
-    text = base64.b64encode(data).decode()
-    found = from_base64(text, name="a.html")
-    assert (found.type, found.media_type, found.size, found.name) == ("image", "image/png", len(data), "a.html")
-    assert found.data == data
-    with pytest.raises(InvalidInput) as refused:
-        from_base64("%%%", field="parts.0.data")
-    assert refused.value.errors[0].pointer == "#/parts/0/data"
-
-
 def test_limits() -> None:
     assert media(b"x" * MAX_FILE).size == MAX_FILE
     with pytest.raises(TooLarge):
         media(b"x" * (MAX_FILE + 1))
-    with pytest.raises(TooLarge):
-        from_base64("A" * ((MAX_FILE + 4) * 4 // 3))
