@@ -68,6 +68,11 @@ class Ask:
         return cls(caller, request, media, source_id or caller.user.user_id, body, new_id())
 
     @property
+    def key(self) -> Any:
+        """What tells turns apart before they are written."""
+        return self.turn_id if self.request.external_id is None else (self.source_id, self.request.external_id)
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         """What is said."""
         return self.media.parts
@@ -145,11 +150,12 @@ class Admission:
         all_facts = await read_all_facts(conn, tenant_id, asked, lock=True)
         talks = await self._conversations(conn, tenant_id, asks)
         decided: list[Admitted | Fit | Exception] = []
-        named: set[UUID] = set()
+        known: set[Any] = set()
         for ask, facts, talk in zip(asks, all_facts, talks, strict=True):
-            # Of several that try the same turn again, one may: the rest find it running.
-            decided.append(TakenOver() if ask.turn_id in named else await self._decide(ask, facts, talk))
-            named.add(ask.turn_id)
+            # Of several with one idempotency key, one may run: the rest find it running.
+            decided.append(TakenOver() if ask.key in known else await self._decide(ask, facts, talk))
+            if not isinstance(decided[-1], Exception):
+                known.add(ask.key)
         missing = {line.counter.id: line for one in decided if isinstance(one, Fit) for line in one.lines}
         if missing:
             await ensure_counters(conn, tenant_id, list(missing.values()))

@@ -115,6 +115,7 @@ SETTLE = Statement(
                            reply = CASE WHEN e.conversation IS NULL OR t.conversation_id IS NOT NULL THEN e.reply END
         FROM h JOIN ended e ON e.hold = h.id
         WHERE t.tenant_id = :tenant AND t.id = ANY(:ended_turn::uuid[]) AND t.id = e.turn AND t.attempt = e.attempt
+          AND (SELECT count(*) FROM locked) >= 0
     ),
     talks AS MATERIALIZED (
         SELECT c.id FROM conversations c
@@ -141,7 +142,8 @@ SETTLE = Statement(
     """
 )
 """Gives the holds that it resolved; the others had been resolved before, and nothing was done for them. A turn whose
-conversation was deleted meanwhile keeps no words."""
+conversation was deleted meanwhile keeps no words. Counters are locked before turns, as admission does: who asks again with the
+same idempotency key holds the counters when it meets the turn."""
 
 HOLD_STATE = Statement(
     """

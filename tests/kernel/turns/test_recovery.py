@@ -17,7 +17,7 @@ from tests.conftest import Cluster
 from tests.kernel.turns.dying import CALLS_3, customer_of, die, limits_of, stuck_turn
 from tests.world import World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
-from tollhouse.plugin.errors import BackendRejected, BadCompletion
+from tollhouse.plugin.errors import BadCompletion
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
 from tollhouse.turns.errors import TurnRunning
@@ -88,23 +88,6 @@ async def test_a_turn_under_a_live_lease_is_not_run_twice_and_is_taken_over_when
         await other.container.close()
 
 
-async def test_twenty_requests_with_one_key_have_one_effect(world: World) -> None:
-    shop, caller = await customer_of(world)
-    world.model.delay = lambda: 0.02
-
-    async def one() -> str:
-        try:
-            return (await world.container.turns.run(caller, say(external_id="k"))).id
-        except TurnRunning:
-            return "running"
-
-    found = await asyncio.gather(*(one() for _ in range(20)))
-    assert len({one for one in found if one != "running"}) == 1
-    assert len(world.model.calls) == 1
-    assert (await limits_of(world, caller))["calls"] == (1, 0)
-    assert await verify(world.store, shop.tenant_id) == []
-
-
 async def test_a_database_that_goes_away_while_settling_loses_nothing(world: World, cluster: Cluster) -> None:
 
     shop, caller = await customer_of(world)
@@ -169,39 +152,6 @@ async def test_an_admission_whose_answer_was_lost_does_not_stay_held(world: Worl
     assert (await task).state == "done"
     assert (await world.container.turns.run(caller, say(external_id="k"))).state == "done", "the same key may try again"
     assert world.container.runner.busy == set()
-    assert await verify(world.store, shop.tenant_id) == []
-
-
-async def test_of_parallel_retries_of_a_failed_turn_one_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = await open_shop(world.store, {"metric": "calls", "amount": 10, "window": "day"})
-    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
-
-    def refuse(request: th.CompletionRequest) -> th.Completion:
-        raise BackendRejected(private="no")
-
-    polite, world.model.answer = world.model.answer, refuse
-    with pytest.raises(BackendRejected):
-        await world.container.turns.run(caller, say(external_id="k"))
-    world.model.answer, before = polite, len(world.model.calls)
-    groups, gate = world.container.turns._admissions, asyncio.Event()
-    admit = groups._work
-
-    async def held_up(tenant_id: UUID, asks: Sequence[Any]) -> Any:
-        await gate.wait()
-        return await admit(tenant_id, asks)
-
-    monkeypatch.setattr(groups, "_work", held_up)
-    other = asyncio.create_task(world.container.turns.run(caller, say()))  # while this is admitted, they meet in one group
-    tries = [asyncio.create_task(world.container.turns.run(caller, say(external_id="k"))) for _ in range(4)]
-    async with asyncio.timeout(10):
-        while not groups._queues or len(groups._queues[shop.tenant_id].waiting) < 4:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.005)
-    gate.set()
-    outcomes = await asyncio.gather(*tries, return_exceptions=True)
-    assert {type(one).__name__ for one in outcomes} <= {"TurnResult", "TurnRunning"}
-    await other
-    assert len(world.model.calls) == before + 2
-    assert (await limits_of(world, caller))["calls"] == (2, 0)
     assert await verify(world.store, shop.tenant_id) == []
 
 
