@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from tollhouse.settings import Settings
 from tollhouse.store.errors import DatabaseDown, SchemaMismatch
 from tollhouse.store.secrets import SecretBox, verify_master_key
 from tollhouse.store.store import Store
+from tollhouse.wiring import memory
 from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container, build
 from tollhouse.wiring.database import check_schema
@@ -110,7 +109,7 @@ class Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 10, 20)
-        trim_memory()
+        memory.trim()
         if self.settings.jobs:
             self._jobs = asyncio.create_task(self.background.jobs.run(self.stop), name="jobs")
             self._jobs.add_done_callback(_report)
@@ -121,12 +120,6 @@ class Process:
         if self._jobs is not None:
             await asyncio.gather(self._jobs, return_exceptions=True)
         await self.container.close()
-
-
-def trim_memory() -> None:
-    """Give back to the system what starting left free, where the C library can (glibc)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _report(task: asyncio.Task[None]) -> None:
