@@ -14,6 +14,8 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from pydantic_core import to_json
+
 from tollhouse.agents.split import bucket, choose
 from tollhouse.agents.versions import PromptVersion, VersionCache
 from tollhouse.billing.plans import PlanCache
@@ -183,7 +185,7 @@ class Admission:
         if denial is not None:
             raise AccessDenied(denial)
         conversation_id, history = _history(ask, case, talk)
-        version = await self._version(ask, facts)
+        version = await self._version(case)
         candidates, prices = await self._candidates(ask.caller.tenant, facts, version)
         prepared = self._prepare(ask, facts, version, history, candidates)
         fit = self.policy.fit(case, needs_of(prepared, prices))
@@ -223,9 +225,10 @@ class Admission:
                 found[place] = _Talk(key, row["agent_id"], row["messages"])
         return found
 
-    async def _version(self, ask: Ask, facts: Facts) -> PromptVersion:
+    async def _version(self, case: Case) -> PromptVersion:
+        facts = case.facts
         assert facts.agent is not None
-        wanted = ask.request.metadata.get("version") if ask.access.test else None
+        wanted = case.request.metadata.get("version") if case.request.test else None
         if wanted is not None:
             version_id = parse_id(str(wanted))
             version = await self._versions.get(facts.tenant.id, version_id) if version_id else None
@@ -334,7 +337,7 @@ def _row(one: Admitted) -> dict[str, Any]:
         "user_id": one.case.facts.user.id,
         "counter_ids": array_text([line.counter.id for line in hold.lines]),
         "amounts": array_text([line.amount for line in hold.lines]),
-        "facts": json.dumps(hold_facts(one.case, version, one.prepared.candidates[0])),
+        "facts": to_json(hold_facts(one.case, version, one.prepared.candidates[0])).decode(),
         "source": ask.source_id,
         "external_id": ask.request.external_id,
         "body_hash": ask.body,
@@ -364,11 +367,11 @@ def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict
     """What the sweeper needs to write an entry if this process dies."""
     subscription = case.facts.subscription
     return {
-        "agent": str(version.agent_id),
-        "version": str(version.id),
-        "plan_version": str(subscription.plan_version_id) if subscription else None,
-        "subscription": str(subscription.id) if subscription else None,
-        "connection": str(candidate.connection_id),
+        "agent": version.agent_id,
+        "version": version.id,
+        "plan_version": subscription.plan_version_id if subscription else None,
+        "subscription": subscription.id if subscription else None,
+        "connection": candidate.connection_id,
         "backend": candidate.backend_name,
         "model": candidate.model,
         "channel": case.request.channel,

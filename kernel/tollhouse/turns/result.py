@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from tollhouse.plugin.content import Reply, part_from_json, part_to_json
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.plugin.llm import TokenUsage
@@ -25,13 +27,17 @@ def reply_json(reply: Reply, warnings: Sequence[str] = ()) -> str:
 
 def stored_json(value: Any) -> str:
     """JSON for a column. Cleaned only where there is something to clean, which a look at the text tells."""
-    text = json.dumps(value)
+    try:
+        text = to_json(value).decode()
+    except PydanticSerializationError:  # half a surrogate pair, which has no UTF-8
+        return json.dumps(clean(value))
     return json.dumps(clean(value)) if "\\u" in text and _UNSTORABLE.search(text) else text
 
 
 def usage_json(usage: TokenUsage) -> str:
     """Usage as it is stored and told: tokens by kind."""
-    return json.dumps({"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning})
+    used = {"input": usage.input, "output": usage.output, "cached": usage.cached, "reasoning": usage.reasoning}
+    return to_json(used).decode()
 
 
 def error_json(error: TollhouseError) -> str:

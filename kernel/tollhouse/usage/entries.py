@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -76,7 +77,7 @@ class Entry:
             "certainty": self.certainty,
             "cost": self.cost,
             "cost_currency": self.cost_currency,
-            "price": json.dumps(self.price) if self.price is not None else None,
+            "price": to_json(self.price).decode() if self.price is not None else None,
             "latency_ms": self.latency_ms,
             "counter_ids": array_text(counter_ids),
             "amounts": array_text(amounts),

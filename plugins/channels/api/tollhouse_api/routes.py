@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -92,4 +93,8 @@ def _mentions_files(turn: Any) -> bool:
 
 
 def _json(content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(content), media_type="application/json", headers=headers)
+    try:
+        body = to_json(content)
+    except PydanticSerializationError:  # half a surrogate pair, which has no UTF-8: JSON can name it all the same
+        body = json.dumps(content).encode("ascii")
+    return Response(body, media_type="application/json", headers=headers)
