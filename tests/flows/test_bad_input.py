@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import func, select, update
 
@@ -19,15 +15,9 @@ from tests.flows.furnished import Furnished, House, digest, furnish, open_house
 from tollhouse import plugin as th
 from tollhouse.auth.models import api_keys
 from tollhouse.auth.tokens import new_token
-from tollhouse.host.loader import load_plugins
-from tollhouse.plugin.errors import ConfigError
-from tollhouse.settings import load_settings
-from tollhouse.store.embedded import EmbeddedServer
 from tollhouse.store.ids import new_id
-from tollhouse.store.roles import provision_embedded
 from tollhouse.usage.models import counters, entries
 from tollhouse.usage.verify import verify
-from tollhouse.wiring import database
 
 MIB = 1024 * 1024
 PRIVATE = "the provider's own words"
@@ -337,103 +327,3 @@ async def _unchanged(house: House, shop: Furnished, before: dict[str, str]) -> b
     """Nothing but when the key and its owner were last seen."""
     after = await digest(house.store, shop.tenant_id)
     return {name for name in before if before[name] != after[name]} <= {"api_keys", "users"}
-
-
-# -- a database that goes away --------------------------------------------------------------------------------------------
-
-
-async def test_connections_that_the_database_cuts_are_replaced(empty_dsn: str, cluster: Cluster, tmp_path: Path) -> None:
-    async with open_house(empty_dsn, tmp_path) as house:
-        shop = await furnish(house, "cut")
-        user = Client.program(house.app, shop.slug, shop.tokens["plain_key"])
-        assert (await user.post(TURNS, hello(shop))).status == 200
-        conn = await asyncpg.connect(cluster.superuser_dsn)
-        name = empty_dsn.split("@/", 1)[1].split("?")[0]
-        await conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
-        await conn.close()
-        answers = [await user.post(TURNS, hello(shop)) for _ in range(30)]
-        assert {answer.status for answer in answers} <= {200, 503}
-        for answer in answers:
-            if answer.status == 503:
-                problem(answer)
-                assert answer.headers["retry-after"]
-        assert [answer.status for answer in answers[-5:]] == [200] * 5
-        assert await verify(house.store, shop.tenant_id) == []
-
-
-async def test_a_database_that_is_away_is_a_503_until_it_is_back(tmp_path: Path) -> None:
-    server = EmbeddedServer(tmp_path / "db", settings={"fsync": "off"})  # commits reach the kernel, which survives
-    address = await server.start()
-    try:
-        await provision_embedded(address.dsn("postgres", "postgres"), "own")
-        dsn = address.dsn("tollhouse", "own")
-        await asyncio.to_thread(database.upgrade, dsn)
-        async with open_house(dsn, tmp_path) as house:
-            shop = await furnish(house, "away")
-            user = Client.program(house.app, shop.slug, shop.tokens["plain_key"])
-            browser = Client.browser(house.app, shop.slug, shop.tokens["plain"])
-            assert (await user.post(TURNS, hello(shop))).status == 200
-            await _kill(tmp_path / "db")
-            for _ in range(2):
-                away = await user.post(TURNS, hello(shop))
-                assert problem(away)[0] == 503
-                assert away.headers["retry-after"]
-                assert (await browser.get("/usage")).status == 503
-                assert (await user.get("/healthz")).status == 200
-                assert (await user.get("/readyz")).status == 503
-            assert await server.start() == address
-            async with asyncio.timeout(20):
-                while (await user.post(TURNS, hello(shop))).status != 200:  # noqa: ASYNC110 - asked as a client would
-                    await asyncio.sleep(0.1)
-            assert (await browser.get("/usage")).status == 200
-            assert (await user.get("/readyz")).status == 200
-            assert await verify(house.store, shop.tenant_id) == []
-    finally:
-        await _kill(tmp_path / "db")
-        await server.stop_if_unused()
-
-
-async def _kill(folder: Path) -> None:
-    """Stop our own server under everybody who is connected, as a failure of its machine would."""
-    pid = int((folder / "pg" / "postmaster.pid").read_text().splitlines()[0])
-    os.kill(pid, signal.SIGQUIT)
-    async with asyncio.timeout(20):
-        while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC110, ASYNC240 - a process that is no child cannot be waited for
-            await asyncio.sleep(0.02)
-
-
-# -- plugins.toml ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("enabled = [", "plugins.toml"),
-        ("enabled = 'web'", "'enabled' must be a list"),
-        ("enabled = [1]", "'enabled' must be a list"),
-        ("enabled = ['web', 'web']", "twice"),
-        ("enable = ['web']", "unknown key 'enable'"),
-        ("enabled = ['web']\n[settings]\nweb = 1", "settings must be tables"),
-        ("enabled = ['web']\n[settings.api]\nx = 1", "settings.api"),
-        ("enabled = ['nothing-of-this-name']", "nothing-of-this-name"),
-        ("enabled = ['Not A Name!']", "Not A Name!"),
-        ("enabled = ['web']\n[settings.web]\nsingup = true", "web"),
-        ("enabled = ['web']\n[settings.web]\nsignup = 'maybe'", "web"),
-        ("enabled = ['manual']\n[settings.manual]\nx = 1", "manual"),
-        ("\xff", "plugins.toml"),
-    ],
-)
-def test_a_bad_line_in_plugins_toml_stops_the_start_with_one_line(tmp_path: Path, text: str, says: str) -> None:
-    config = tmp_path / "plugins.toml"
-    config.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ConfigError) as stopped:
-        load_plugins(load_settings(config=config, data_dir=tmp_path))
-    line = str(stopped.value)
-    assert says in line
-    assert "\n" not in line
-    assert len(line) < 300
-
-
-def test_a_missing_plugins_toml_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="does not exist"):
-        load_settings(config=tmp_path / "plugins.toml")
