@@ -19,7 +19,6 @@ from tollhouse.plugin import (
     AgentInfo,
     BackendError,
     Catalog,
-    Conflict,
     Conversations,
     Files,
     InvalidInput,
@@ -223,7 +222,7 @@ async def _card(ctx: PluginContext[Any], agent: AgentInfo, said: Said, error: To
     here = f"/chat/{said.conversation}" if said.conversation else "/chat"
     if isinstance(error, AccessDenied):
         return await room.denied(ctx, error.decision, agent)
-    if isinstance(error, Conflict):
+    if error.http_code == "turn_running":
         return Card(words.STILL_RUNNING, words.STILL_RUNNING_TEXT, actions=[Action(words.OPEN_CHAT, here)])
     if error.http_code == "idempotency_mismatch":
         return Card(words.SENT_BEFORE, words.SENT_BEFORE_TEXT, failed=True, actions=[Action(words.OPEN_CHAT, here)])
