@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tollhouse.billing.plans import Plan, limit_text
 from tollhouse.billing.repository import Row
-from tollhouse.plugin.payments import Money
+from tollhouse.plugin.money import Money
 from tollhouse.plugin.ports import LimitInfo, PlanInfo
 
 

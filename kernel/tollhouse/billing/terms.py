@@ -9,7 +9,7 @@ from uuid import UUID
 from tollhouse.billing.plans import INTERVALS, PlanVersion
 from tollhouse.plugin.access import METRICS, WINDOWS
 from tollhouse.plugin.errors import FieldError, InvalidInput
-from tollhouse.tenants.money import EXPONENTS
+from tollhouse.plugin.money import EXPONENTS
 
 MAX_AMOUNT = 10**18
 MAX_PRICE = 10**12

@@ -11,7 +11,8 @@ from tollhouse.billing.errors import NoPaymentProvider
 from tollhouse.billing.periods import period_at
 from tollhouse.billing.subscription_repository import Row
 from tollhouse.plugin.errors import InvalidInput
-from tollhouse.plugin.payments import CheckoutOrder, Money
+from tollhouse.plugin.money import Money
+from tollhouse.plugin.payments import CheckoutOrder
 from tollhouse.plugin.ports import OrderInfo, SubscriptionInfo
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from tollhouse.gateway.trouble import zone_name
-from tollhouse.plugin.payments import Money
-from tollhouse.tenants.money import EXPONENTS, SIGNS
+from tollhouse.plugin.money import EXPONENTS, SIGNS, Money
 
 NANO: Final = 9
 INTERVALS: Final = {"month": "a month", "year": "a year", "week": "a week", "once": "once"}

@@ -17,8 +17,8 @@ from tollhouse.console.format import decimal, exponent
 from tollhouse.console.forms import Form
 from tollhouse.console.limits import choices, fill_limits, more_rows, place_limit_errors, read_limits, rows_shown, texts
 from tollhouse.plugin.errors import Conflict, InvalidInput
+from tollhouse.plugin.money import EXPONENTS
 from tollhouse.store.ids import parse_id
-from tollhouse.tenants.money import EXPONENTS
 
 area = Area()
 

@@ -11,7 +11,7 @@ from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.console.parts import Row
 from tollhouse.plugin.errors import Conflict, InvalidInput
-from tollhouse.tenants.money import EXPONENTS
+from tollhouse.plugin.money import EXPONENTS
 from tollhouse.usage.prices import MAX_PRICE, check_price
 
 area = Area()

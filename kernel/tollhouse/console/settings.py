@@ -13,8 +13,8 @@ from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.plugin.errors import Conflict, InvalidInput, TooLarge
+from tollhouse.plugin.money import EXPONENTS
 from tollhouse.tenants.logos import MAX_BYTES
-from tollhouse.tenants.money import EXPONENTS
 from tollhouse.tenants.service import TenantChanges, check_changes
 from tollhouse.tenants.values import Tenant, timezones
 

@@ -12,7 +12,7 @@ from tollhouse.console.desk import Area, Desk
 from tollhouse.console.forms import Form
 from tollhouse.console.users import once
 from tollhouse.plugin.errors import Conflict, InvalidInput
-from tollhouse.tenants.money import EXPONENTS
+from tollhouse.plugin.money import EXPONENTS
 from tollhouse.tenants.values import Tenant, timezones
 
 area = Area()

@@ -91,10 +91,10 @@ from tollhouse.plugin.llm import (
     SuggestsPrices,
     TokenUsage,
 )
+from tollhouse.plugin.money import Money
 from tollhouse.plugin.mounts import Command, Mount
 from tollhouse.plugin.payments import (
     CheckoutOrder,
-    Money,
     NextAction,
     PaymentCapabilities,
     PaymentProvider,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from tollhouse.plugin.errors import InvalidInput
@@ -49,3 +50,22 @@ def valid_currency(code: str) -> str:
     code = code.strip().upper()
     currency_exponent(code)
     return code
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units with the currency's own exponent (ISO 4217: EUR 2, JPY 0; XTR 0)."""
+
+    minor: int
+    currency: str
+
+    @property
+    def exponent(self) -> int:
+        """How many digits after the point the currency has; 2 for one that is not known (any more)."""
+        return EXPONENTS.get(self.currency, 2)
+
+    def figure(self) -> str:
+        """The amount in digits, with all that the currency has: ``1,200`` (JPY), ``19.90`` (EUR), ``-0.500`` (KWD)."""
+        digits = self.exponent
+        whole, rest = divmod(abs(self.minor), 10**digits)
+        return f"{'-' if self.minor < 0 else ''}{whole:,}{f'.{rest:0{digits}d}' if digits else ''}"

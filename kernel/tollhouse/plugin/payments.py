@@ -8,18 +8,12 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from tollhouse.plugin.money import Money
+
 if TYPE_CHECKING:
     from tollhouse.plugin.context import PluginContext
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """An amount in minor units with the currency's own exponent (ISO 4217: EUR 2, JPY 0; XTR 0)."""
-
-    minor: int
-    currency: str
 
 
 @dataclass(frozen=True, slots=True)

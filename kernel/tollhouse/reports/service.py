@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tollhouse.plugin.errors import InvalidInput
+from tollhouse.plugin.money import EXPONENTS
 from tollhouse.reports import repository as rows
-from tollhouse.tenants.money import EXPONENTS
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store

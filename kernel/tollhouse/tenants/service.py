@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound, gather
+from tollhouse.plugin.money import valid_currency
 from tollhouse.plugin.ports import Page
 from tollhouse.store import audit
 from tollhouse.store.audit import Actor
@@ -20,7 +21,6 @@ from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.tenants import repository, values
 from tollhouse.tenants.errors import HostTaken, SlugTaken
-from tollhouse.tenants.money import valid_currency
 from tollhouse.tenants.scoping import within
 from tollhouse.tenants.values import Brand, Tenant, TenantSettings, effective_timezone, next_month_in
 

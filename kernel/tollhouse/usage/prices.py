@@ -22,10 +22,10 @@ from sqlalchemy.exc import IntegrityError
 
 from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
 from tollhouse.plugin.llm import ModelPrice
+from tollhouse.plugin.money import EXPONENTS
 from tollhouse.plugin.ports import Page
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id
-from tollhouse.tenants.money import EXPONENTS
 from tollhouse.usage import price_repository as rows
 
 if TYPE_CHECKING:

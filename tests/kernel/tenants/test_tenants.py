@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.plugin.money import currency_exponent
 from tollhouse.store.audit import CLI, SYSTEM
 from tollhouse.store.ids import new_id
 from tollhouse.store.models import audit
@@ -24,7 +25,6 @@ from tollhouse.store.store import Store
 from tollhouse.tenants import repository
 from tollhouse.tenants.directory import TenantDirectory, info
 from tollhouse.tenants.errors import HostTaken, SlugTaken
-from tollhouse.tenants.money import currency_exponent
 from tollhouse.tenants.scoping import within
 from tollhouse.tenants.service import TenantChanges, TenantService
 from tollhouse.tenants.values import Brand, Tenant, effective_timezone, next_month_in, valid_hosts, valid_slug

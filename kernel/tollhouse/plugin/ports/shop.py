@@ -9,7 +9,8 @@ from typing import Protocol
 
 from tollhouse.plugin.access import LimitStatus, Metric, Window
 from tollhouse.plugin.content import Modality
-from tollhouse.plugin.payments import Money, NextAction, short_reference
+from tollhouse.plugin.money import Money
+from tollhouse.plugin.payments import NextAction, short_reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,25 +9,14 @@ from markupsafe import Markup
 
 from tollhouse.plugin import Money
 
-# ISO 4217 minor units that are not two digits; XTR are Telegram's stars.
-_WHOLE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF XTR"
-_THOUSANDTHS = "BHD IQD JOD KWD LYD OMR TND"
-_EXPONENTS = {**dict.fromkeys(_WHOLE.split(), 0), **dict.fromkeys(_THOUSANDTHS.split(), 3)}
 _SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "KRW": "₩", "BRL": "R$", "ILS": "₪", "TRY": "₺"}
-
-
-def exponent(currency: str) -> int:
-    """How many digits the minor unit of ``currency`` has."""
-    return _EXPONENTS.get(currency.upper(), 2)
 
 
 def money(amount: Money, exact: bool = False) -> str:
     """``€19``, ``€19.99``, ``¥1,200``, ``49 Stars``, ``CHF 12.50``; ``exact`` writes out zeros: ``€19.00``."""
-    digits = exponent(amount.currency)
-    sign = "−" if amount.minor < 0 else ""
-    whole, rest = divmod(abs(amount.minor), 10**digits)
-    figure = f"{whole:,}" + (f".{rest:0{digits}d}" if rest or (exact and digits) else "")
-    return sign + _with_currency(figure, amount.currency.upper())
+    whole, _, rest = amount.figure().lstrip("-").partition(".")
+    figure = f"{whole}.{rest}" if rest and (exact or rest.strip("0")) else whole
+    return ("−" if amount.minor < 0 else "") + _with_currency(figure, amount.currency)
 
 
 def _with_currency(figure: str, currency: str) -> str:

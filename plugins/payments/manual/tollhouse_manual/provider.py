@@ -20,8 +20,6 @@ from tollhouse.plugin import (
 PLACEHOLDERS = ("reference", "amount", "description", "payee")
 DEFAULT = "Please transfer {amount} and give {reference} as the purpose. Your plan begins as soon as the payment has arrived."
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_NO_DECIMALS = frozenset(("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF XTR").split())  # noqa: SIM905
-_THREE_DECIMALS = frozenset(("BHD IQD JOD KWD LYD OMR TND").split())  # noqa: SIM905
 
 
 class ManualConfig(BaseModel):
@@ -97,6 +95,4 @@ def instructions(config: ManualConfig, order: CheckoutOrder) -> str:
 
 def amount_text(money: Money) -> str:
     """An amount with its currency's own decimals: "19.99 EUR", "1,200 JPY"."""
-    places = 0 if money.currency in _NO_DECIMALS else 3 if money.currency in _THREE_DECIMALS else 2
-    whole, rest = divmod(money.minor, 10**places)
-    return f"{whole:,}{f'.{rest:0{places}d}' if places else ''} {money.currency}"
+    return f"{money.figure()} {money.currency}"
