@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from tollhouse.agents.rows import AgentRow
 from tollhouse.billing.plans import PlanLimit, limit_text
-from tollhouse.billing.terms import LimitTerms
+from tollhouse.billing.terms import MAX_AMOUNT, LimitTerms
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
@@ -19,9 +19,6 @@ area = Area()
 ROWS: Final = "limits.rows"
 SPARE: Final = 2
 MOST: Final = 100
-MOST_UNITS: Final = 10**12
-MOST_COST: Final = 10**18
-"""More than this, messages or tokens and nano-units, is a slip of the keyboard."""
 
 METRICS: Final[Mapping[str, str]] = {
     "calls": "messages",
@@ -148,9 +145,9 @@ def _limit(form: Form, number: int) -> LimitTerms:
 
     metric = form.text(name("metric"))
     amount = form.amount(name("amount"), NANO) if metric == "cost" else form.integer(name("amount"))
-    most = MOST_COST if metric == "cost" else MOST_UNITS
-    if amount is not None and not 0 <= amount <= most:
-        form.refuse(name("amount"), f"Write an amount from 0 to {most // 10**NANO if metric == 'cost' else most:,}")
+    if amount is not None and not 0 <= amount <= MAX_AMOUNT:
+        most = MAX_AMOUNT // 10**NANO if metric == "cost" else MAX_AMOUNT
+        form.refuse(name("amount"), f"Write an amount from 0 to {most:,}")
     return LimitTerms(
         metric,
         amount or 0,

@@ -154,6 +154,17 @@ async def test_a_plan_with_limits_and_its_next_version(house: House) -> None:
     assert (await house.container.plans.get(house.shop.tenant_id, plan_id)).version.number == 2
 
 
+async def test_a_limit_may_be_as_large_as_the_interface_allows(house: House) -> None:
+    admin = await house.browser("admin")
+    limit = {"limits.rows": "0", "limits.0.metric": "calls", "limits.0.window": "day", "limits.0.hard": "hard"}
+    plan_id = (await admin.post("/console/plans", **PLAN, **limit, **{"limits.0.amount": "1,000,000,000,000,000,000"})).id()
+    (found,) = (await house.container.plans.get(house.shop.tenant_id, plan_id)).version.limits
+    assert found.amount == 10**18
+    refused = await admin.post("/console/plans", **PLAN, **limit, **{"limits.0.amount": "1000000000000000001"})
+    assert refused.status == 422
+    assert "Write an amount from 0 to 1,000,000,000,000,000,000" in refused.text
+
+
 async def test_a_plan_that_cannot_be_sold_says_why_beside_the_row(house: House) -> None:
     admin = await house.browser("admin")
     rows = {"limits.rows": "1", "limits.2.amount": "ten", "limits.2.metric": "calls", "limits.2.window": "day"}
