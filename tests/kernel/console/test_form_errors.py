@@ -201,10 +201,10 @@ async def test_a_limit_that_cannot_be_read_is_not_there_twice(house: House) -> N
     admin = await house.browser("admin")
     day = {"metric": "calls", "window": "day"}
     rows = {f"limits.{number}.{name}": value for number in range(4) for name, value in day.items()}
-    amounts = {"limits.0.amount": "10", "limits.1.amount": "ten", "limits.2.amount": "9999999999999", "limits.3.amount": "20"}
+    amounts = {"limits.0.amount": "10", "limits.1.amount": "ten", "limits.2.amount": "9" * 19, "limits.3.amount": "20"}
     refused = await admin.post("/console/plans", **{**PLAN, **rows, **amounts, "limits.rows": "2", "price": "99999999999"})
     found = errors_of(refused.text)
     assert found.keys() == {"limits-1-amount", "limits-2-amount", "limits-3-metric", "price"}
-    assert found["limits-2-amount"] == "Write an amount from 0 to 1,000,000,000,000"
+    assert found["limits-2-amount"] == "Write an amount from 0 to 1,000,000,000,000,000,000"
     dear = await admin.post("/console/plans", **{**PLAN, "price": "99999999999"})
     assert errors_of(dear.text)["price"] == "Write a price from 0 to 10,000,000,000"
