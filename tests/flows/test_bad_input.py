@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.conftest import Cluster
-from tests.flows.driver import Answer, Body, Client
+from tests.flows.asking import HELLO, TURNS, hello, problem
+from tests.flows.driver import Body, Client
 from tests.flows.furnished import Furnished, House, digest, furnish, open_house
 from tollhouse import plugin as th
 from tollhouse.auth.models import api_keys
@@ -21,8 +22,6 @@ from tollhouse.usage.verify import verify
 
 MIB = 1024 * 1024
 PRIVATE = "the provider's own words"
-TURNS = "/api/v1/turns"
-HELLO = {"agent": "guide", "parts": [{"type": "text", "text": "Hello?"}]}
 
 
 @pytest.fixture
@@ -39,20 +38,6 @@ async def shop(house: House) -> Furnished:
 @pytest.fixture
 def user(house: House, shop: Furnished) -> Client:
     return Client.program(house.app, shop.slug, shop.tokens["plain_key"])
-
-
-def hello(shop: Furnished, **more: Any) -> dict[str, Any]:
-    return {**HELLO, "agent": shop.ids["agent"], **more}
-
-
-def problem(answer: Answer) -> tuple[int, str]:
-    """Status and code of a problem document that says what a program and a person need."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.everything
-    document = answer.json
-    assert document["status"] == answer.status
-    assert {"type", "title", "detail", "code", "request_id", "retryable"} <= document.keys()
-    assert "Traceback" not in answer.text
-    return answer.status, document["code"]
 
 
 # -- bodies ---------------------------------------------------------------------------------------------------------------

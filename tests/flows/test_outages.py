@@ -10,9 +10,9 @@ from pathlib import Path
 import asyncpg
 
 from tests.conftest import Cluster
+from tests.flows.asking import TURNS, hello, problem
 from tests.flows.driver import Client
 from tests.flows.furnished import furnish, open_house
-from tests.flows.test_bad_input import TURNS, hello, problem
 from tollhouse.store.embedded import EmbeddedServer
 from tollhouse.store.roles import provision_embedded
 from tollhouse.usage.verify import verify

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from tollhouse.gateway.trouble import zone_name
-from tollhouse.plugin.money import EXPONENTS, SIGNS, Money
+from tollhouse.plugin.money import SIGNS, Money, exponent
 
 NANO: Final = 9
 INTERVALS: Final = {"month": "a month", "year": "a year", "week": "a week", "once": "once"}
@@ -31,11 +31,6 @@ WORDS: Final = {
     "period": "billing period",
     "api_key": "API key",
 }
-
-
-def exponent(currency: str) -> int:
-    """Digits after the point; 2 for a currency that is not known any more."""
-    return EXPONENTS.get(currency, 2)
 
 
 def decimal(units: int | None, places: int) -> str:

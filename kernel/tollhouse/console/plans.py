@@ -13,11 +13,11 @@ from tollhouse.billing.plans import INTERVALS, Plan
 from tollhouse.billing.terms import MAX_PRICE, Terms
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.format import INTERVALS as INTERVAL_WORDS
-from tollhouse.console.format import decimal, exponent
+from tollhouse.console.format import decimal
 from tollhouse.console.forms import Form
 from tollhouse.console.limits import choices, fill_limits, more_rows, place_limit_errors, read_limits, rows_shown, texts
 from tollhouse.plugin.errors import Conflict, InvalidInput
-from tollhouse.plugin.money import EXPONENTS
+from tollhouse.plugin.money import EXPONENTS, exponent
 from tollhouse.store.ids import parse_id
 
 area = Area()

@@ -29,16 +29,9 @@ EXPONENTS: Final[dict[str, int]] = {
 SIGNS: Final[dict[str, str]] = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "XTR": "⭐"}
 
 
-def currency_exponent(code: str) -> int:
-    """How many digits after the point the currency has: EUR 2, JPY 0, KWD 3, XTR 0.
-
-    Raises:
-        InvalidInput: it is not a currency.
-    """
-    try:
-        return EXPONENTS[code]
-    except KeyError:
-        raise InvalidInput("That is not a currency of ISO 4217, such as EUR or USD", field="currency") from None
+def exponent(code: str) -> int:
+    """How many digits after the point the currency has: EUR 2, JPY 0, KWD 3, XTR 0; 2 for one that is not known any more."""
+    return EXPONENTS.get(code, 2)
 
 
 def valid_currency(code: str) -> str:
@@ -48,21 +41,25 @@ def valid_currency(code: str) -> str:
         InvalidInput: it is not a currency.
     """
     code = code.strip().upper()
-    currency_exponent(code)
+    if code not in EXPONENTS:
+        raise InvalidInput("That is not a currency of ISO 4217, such as EUR or USD", field="currency")
     return code
 
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """An amount in minor units with the currency's own exponent (ISO 4217: EUR 2, JPY 0; XTR 0)."""
+    """An amount in minor units with the currency's own exponent (ISO 4217: EUR 2, JPY 0; XTR 0).
+
+    ``currency`` is the code in upper case.
+    """
 
     minor: int
     currency: str
 
     @property
     def exponent(self) -> int:
-        """How many digits after the point the currency has; 2 for one that is not known (any more)."""
-        return EXPONENTS.get(self.currency, 2)
+        """How many digits after the point the currency has; 2 for one that is not known any more."""
+        return exponent(self.currency)
 
     def figure(self) -> str:
         """The amount in digits, with all that the currency has: ``1,200`` (JPY), ``19.90`` (EUR), ``-0.500`` (KWD)."""

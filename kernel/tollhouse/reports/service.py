@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tollhouse.plugin.errors import InvalidInput
-from tollhouse.plugin.money import EXPONENTS
+from tollhouse.plugin.money import exponent
 from tollhouse.reports import repository as rows
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def margins(earned: Iterable[RevenueRow], spent: Iterable[UsageRow]) -> list[Mar
     """Join both sides by group and currency; a side that has nothing counts as zero in that currency only."""
     found: dict[tuple[str, str], list[Any]] = {}
     for income in earned:
-        nano = income.revenue * 10 ** (NANO - EXPONENTS.get(income.currency, 2))
+        nano = income.revenue * 10 ** (NANO - exponent(income.currency))
         found.setdefault((income.key, income.currency), [income.label, 0, 0, True])[1] += nano
     for usage in spent:
         side = found.setdefault((usage.key, usage.currency), [usage.label, 0, 0, True])

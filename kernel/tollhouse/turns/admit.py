@@ -6,7 +6,7 @@ Turns of one tenant that are ready at the same time are admitted together; each 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -70,7 +70,7 @@ class Ask:
         return cls(caller, request, media, source_id or caller.user.user_id, body, new_id())
 
     @property
-    def key(self) -> Any:
+    def key(self) -> Hashable:
         """What tells turns apart before they are written."""
         return self.turn_id if self.request.external_id is None else (self.source_id, self.request.external_id)
 
@@ -152,7 +152,7 @@ class Admission:
         all_facts = await read_all_facts(conn, tenant_id, asked, lock=True)
         talks = await self._conversations(conn, tenant_id, asks)
         decided: list[Admitted | Fit | Exception] = []
-        known: set[Any] = set()
+        known: set[Hashable] = set()
         for ask, facts, talk in zip(asks, all_facts, talks, strict=True):
             # Of several with one idempotency key, one may run: the rest find it running.
             decided.append(TakenOver() if ask.key in known else await self._decide(ask, facts, talk))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -15,8 +15,6 @@ from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnResult
 from tollhouse.store.events import clean
 
-_UNSTORABLE = re.compile(r"\\u(0000|[dD][89a-fA-F])")
-
 
 def reply_json(reply: Reply, warnings: Sequence[str] = ()) -> str:
     """A reply as it is stored, with the warnings that were given with it, so that it can be given again. NUL, which JSON
@@ -26,12 +24,12 @@ def reply_json(reply: Reply, warnings: Sequence[str] = ()) -> str:
 
 
 def stored_json(value: Any) -> str:
-    """JSON for a column. Cleaned only where there is something to clean, which a look at the text tells."""
-    try:
+    """JSON for a column. Cleaned only where something is to clean: a NUL, or half a surrogate pair, which has no UTF-8."""
+    with suppress(PydanticSerializationError):
         text = to_json(value).decode()
-    except PydanticSerializationError:  # half a surrogate pair, which has no UTF-8
-        return json.dumps(clean(value))
-    return json.dumps(clean(value)) if "\\u" in text and _UNSTORABLE.search(text) else text
+        if "\\u0000" not in text:
+            return text
+    return json.dumps(clean(value))
 
 
 def usage_json(usage: TokenUsage) -> str:

@@ -127,7 +127,6 @@ class _TenantPrices:
     now: datetime
     # Each model's rows, oldest first.
     models: dict[tuple[str, str], list[rows.Row]] = field(default_factory=dict)
-    prices: dict[UUID, Price] = field(default_factory=dict)
 
     def row_at(self, key: tuple[str, str], at: datetime) -> rows.Row | None:
         own = self.models.get(key)
@@ -135,13 +134,6 @@ class _TenantPrices:
             return None
         found = bisect_right(own, at, key=lambda row: row["valid_from"])
         return own[found - 1] if found else None
-
-    def price(self, row: rows.Row) -> Price:
-        """What a row says; rows never change, and one is asked for at every turn."""
-        found = self.prices.get(row["id"])
-        if found is None:
-            found = self.prices[row["id"]] = _price(row)
-        return found
 
 
 def _price(row: rows.Row) -> Price:
@@ -168,7 +160,7 @@ class PriceBook:
     def _effective(self, known: _TenantPrices, key: tuple[str, str], at: datetime) -> Price | None:
         row = known.row_at(key, at)
         if row is not None:
-            return known.price(row)
+            return _price(row)
         assert self._suggested is not None
         return self._suggested.get(key)
 

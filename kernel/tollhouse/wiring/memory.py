@@ -1,6 +1,6 @@
 """Giving back what only starting needed.
 
-A process that serves is small beside what it takes to become one: a quarter of its resident memory after the start is code of
+A process that serves is small beside what it takes to become one: a sixth of its resident memory after the start is code of
 libraries that ran once, while they were imported. Those pages are the files' own; taken out of the process they stay in the
 system's cache, and the few that are needed again come back from there without touching the disk. Linux with glibc; elsewhere
 nothing happens.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 
@@ -97,6 +99,18 @@ async def said(stream: asyncio.StreamReader | None, words: str) -> str:
             assert line, f"it ended without {words!r}; it said: {text}"
             text += line
     return text
+
+
+async def address(process: asyncio.subprocess.Process) -> str:
+    """Where it says that it is."""
+    found = re.search(r"Tollhouse is at (\S+)", await said(process.stdout, "Tollhouse is at"))
+    assert found is not None
+    return found[1]
+
+
+async def get(url: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.text()
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.starts.conftest import Program
-from tests.kernel.starts.test_serving import address, get
+from tests.kernel.starts.conftest import Program, address, get
 from tollhouse.wiring.memory import untouched
 
 SMAPS = """\
@@ -58,9 +57,11 @@ async def test_a_serving_process_stays_under_130_megabytes(program: Program) -> 
     """Even the one that made the installation first, with every plugin that is on by default."""
     program.plugins.write_text('enabled = ["api", "web", "manual", "demo", "openai"]\n')
     process = await program.begin("serve", "--prepare")
-    url = await address(process)
-    for page in PAGES:
-        assert (await get(url + page))[0] == 200, page
-    assert resident(process.pid) < 130 * MEGABYTE
-    process.terminate()
-    await process.wait()
+    try:
+        url = await address(process)
+        for page in PAGES:
+            assert (await get(url + page))[0] == 200, page
+        assert resident(process.pid) < 130 * MEGABYTE
+    finally:
+        process.terminate()
+        await process.wait()

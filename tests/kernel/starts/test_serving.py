@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from asyncio.subprocess import Process
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from tests.kernel.starts.conftest import SECONDS, Databases, Program, ended, said
+from tests.kernel.starts.conftest import SECONDS, Databases, Program, address, ended, get, said
 from tollhouse.store import embedded_process
 from tollhouse.store.embedded import embedded_available
 
@@ -67,18 +65,6 @@ async def current(program: Program, databases: Databases) -> Program:
     """A program on a database of its schema, which serves without being prepared."""
     program.env["DATABASE_URL"] = databases.address(await databases.current())
     return program
-
-
-async def address(process: Process) -> str:
-    """Where it says that it is."""
-    found = re.search(r"Tollhouse is at (\S+)", await said(process.stdout, "Tollhouse is at"))
-    assert found is not None
-    return found[1]
-
-
-async def get(url: str) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        return answer.status, await answer.text()
 
 
 def children(process: Process) -> set[int]:

@@ -323,6 +323,17 @@ async def test_a_reply_with_odd_characters_is_stored_as_it_was_said(world: World
     assert await verify(world.store, shop.tenant_id) == []
 
 
+@pytest.mark.parametrize("odd", ["half a pair \ud83d", "NUL \0 in it", "\\u0000 spelt out", "NUL \0, \ud83d and \\ud83d"])
+async def test_what_the_database_cannot_hold_is_marked_where_it_was(world: World, odd: str) -> None:
+    shop, caller = await customer_of(world)
+    world.model.answer = lambda request: th.Completion((th.Text(odd),), th.TokenUsage(1, 1))
+    result = await world.container.turns.run(caller, say("Hello", store=True))
+    again = await world.container.turns.get(caller, result.id)
+    assert again.reply is not None
+    assert again.reply.text == odd.replace("\0", "\ufffd").replace("\ud83d", "\ufffd")
+    assert await verify(world.store, shop.tenant_id) == []
+
+
 @pytest.mark.parametrize("answer", ["1e400", "1" * 401])
 async def test_what_an_unusable_answer_cost_is_in_the_ledger(world: World, answer: str) -> None:
     """A number that no float can hold, where the schema asks for a multiple."""

@@ -109,6 +109,17 @@ def test_what_may_have_arrived_keeps_its_key(ada, gateway, error: Exception) -> 
     assert len(gateway.world.turns) == 1
 
 
+def test_only_a_turn_that_runs_is_said_to_be_running(ada, gateway) -> None:
+    page = ada.get("/chat/new?agent=helper")
+    gateway.wrap = failing(TurnRunning())
+    assert "still being answered" in ada.say(page.text, "Hello", htmx=True).text
+    gateway.wrap = failing(Conflict("Somebody changed this agent meanwhile."))
+    other = ada.say(page.text, "Hello", htmx=True)
+    assert other.status_code == 409
+    assert "Somebody changed this agent meanwhile." in other.text
+    assert "still being answered" not in other.text
+
+
 def test_an_upload_is_stored_shown_and_kept_after_a_failure(ada, gateway) -> None:
     page = ada.get("/chat/new?agent=helper")
     gateway.wrap = failing(BackendTimeout())
