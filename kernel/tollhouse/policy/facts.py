@@ -83,7 +83,7 @@ _FACTS = f"""
 WITH {ASKED.cte},
 live AS MATERIALIZED (
     SELECT id, user_id, used, held FROM counters
-    WHERE tenant_id = :tenant AND user_id = ANY(:asked_user_id::uuid[]) AND window_end > app_now()
+    WHERE tenant_id = :tenant AND user_id = ANY(ARRAY(SELECT user_id FROM asked)) AND window_end > app_now()
     ORDER BY id {{lock}}
 ),
 offered AS MATERIALIZED (
@@ -91,7 +91,8 @@ offered AS MATERIALIZED (
     FROM agents a
     CROSS JOIN LATERAL (SELECT array_agg(p.id ORDER BY p.number) AS ids, array_agg(p.weight ORDER BY p.number) AS weights
         FROM prompt_versions p WHERE p.tenant_id = a.tenant_id AND p.agent_id = a.id AND p.status = 'active') v
-    WHERE a.tenant_id = :tenant AND (a.slug = ANY(:asked_agent::text[]) OR a.id = ANY(:asked_agent_id::uuid[]))
+    WHERE a.tenant_id = :tenant
+      AND (a.slug = ANY(ARRAY(SELECT agent FROM asked)) OR a.id = ANY(ARRAY(SELECT agent_id FROM asked)))
 )
 SELECT x.place, app_now() AS now,
     t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone, t.next_timezone_from,
@@ -114,12 +115,12 @@ SELECT x.place, app_now() AS now,
     c.ids AS counter_ids, c.used AS counter_used, c.held AS counter_held
 FROM asked x
 JOIN tenants t ON t.id = :tenant
-JOIN users u ON u.tenant_id = :tenant AND u.id = ANY(:asked_user_id::uuid[]) AND u.id = x.user_id
+JOIN users u ON u.tenant_id = :tenant AND u.id = ANY(ARRAY(SELECT user_id FROM asked)) AND u.id = x.user_id
 CROSS JOIN (SELECT array_agg(id) AS ids, array_agg(revision) AS revisions FROM connections
     WHERE tenant_id = :tenant AND kind = 'llm' AND status = 'active') n
 LEFT JOIN LATERAL (SELECT * FROM offered o WHERE o.slug = x.agent OR o.id = x.agent_id ORDER BY o.slug = x.agent DESC LIMIT 1) a
     ON true
-LEFT JOIN subscriptions s ON s.tenant_id = :tenant AND s.user_id = ANY(:asked_user_id::uuid[]) AND s.user_id = u.id
+LEFT JOIN subscriptions s ON s.tenant_id = :tenant AND s.user_id = ANY(ARRAY(SELECT user_id FROM asked)) AND s.user_id = u.id
     AND s.status IN ('active', 'past_due', 'canceled')
 CROSS JOIN LATERAL (SELECT array_agg(id) AS ids, array_agg(used) AS used, array_agg(held) AS held FROM live
     WHERE live.user_id = u.id) c

@@ -13,6 +13,7 @@ from typing import Any, cast
 from tollhouse.plugin.channels import Attachment, InboundPart
 from tollhouse.plugin.content import Part, part_from_json, part_to_json
 from tollhouse.plugin.events import InboundEvent, InboundMessage, PaymentEvent, Sender
+from tollhouse.store.json_text import clean
 
 MAX_EXTERNAL = 255
 
@@ -21,17 +22,6 @@ def external_key(value: str) -> str:
     """A vendor's id as we store it: what is too long for an index is told apart by its hash."""
     value = clean(value)
     return value if len(value) <= MAX_EXTERNAL else "sha256:" + hashlib.sha256(value.encode()).hexdigest()
-
-
-def clean(value: Any) -> Any:
-    """Text (inside JSON) that the database can hold: without NUL and half surrogate pairs."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {clean(key): clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(item) for item in value]
-    return value
 
 
 def event_to_json(event: InboundEvent) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.plugin.errors import Conflict, NotFound
 from tollhouse.plugin.events import InboundEvent
 from tollhouse.store import audit
-from tollhouse.store.events import clean, event_to_json, external_key
+from tollhouse.store.events import event_to_json, external_key
 from tollhouse.store.ids import new_id
+from tollhouse.store.json_text import clean
 from tollhouse.store.models import inbox
 from tollhouse.store.pages import page_by_id
 

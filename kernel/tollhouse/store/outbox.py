@@ -26,8 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.plugin.errors import Conflict, NotFound
 from tollhouse.plugin.events import Event
 from tollhouse.store import audit
-from tollhouse.store.events import clean
 from tollhouse.store.ids import new_id
+from tollhouse.store.json_text import clean
 from tollhouse.store.models import outbox
 from tollhouse.store.pages import page_by_id
 

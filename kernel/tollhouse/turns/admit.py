@@ -14,8 +14,6 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from pydantic_core import to_json
-
 from tollhouse.agents.split import bucket, choose
 from tollhouse.agents.versions import PromptVersion, VersionCache
 from tollhouse.billing.plans import PlanCache
@@ -35,7 +33,6 @@ from tollhouse.runtime.prepare import Candidate, Prepared, Surroundings, prepare
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.scope import tenant_scope
-from tollhouse.store.sql import array_text
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.errors import TakenOver
@@ -299,18 +296,8 @@ class Admission:
         return {one.hold.turn_id for one in again} - {row["id"] for row in rows}
 
     async def _write(self, conn: Any, tenant_id: UUID, admitted: Sequence[Admitted]) -> None:
-        sums: dict[UUID, int] = {}
-        for one in admitted:
-            for line in one.hold.lines:
-                sums[line.counter.id] = sums.get(line.counter.id, 0) + line.amount
-        await sql.ADMIT.rows(
-            conn,
-            tenant=tenant_id,
-            runner=self._runner_id(),
-            bumped_ids=list(sums),
-            bumped_amounts=list(sums.values()),
-            **sql.ADMITTED.params([_row(one) for one in admitted]),
-        )
+        rows = sql.ADMITTED.params([_row(one) for one in admitted])
+        await sql.ADMIT.rows(conn, tenant=tenant_id, runner=self._runner_id(), **rows)
 
 
 def _history(ask: Ask, case: Case, talk: _Talk | None) -> tuple[UUID | None, Sequence[Message]]:
@@ -335,19 +322,19 @@ def _row(one: Admitted) -> dict[str, Any]:
         "turn": hold.turn_id,
         "attempt": hold.attempt,
         "user_id": one.case.facts.user.id,
-        "counter_ids": array_text([line.counter.id for line in hold.lines]),
-        "amounts": array_text([line.amount for line in hold.lines]),
-        "facts": to_json(hold_facts(one.case, version, one.prepared.candidates[0])).decode(),
+        "counter_ids": [line.counter.id for line in hold.lines],
+        "amounts": [line.amount for line in hold.lines],
+        "facts": hold_facts(one.case, version, one.prepared.candidates[0]),
         "source": ask.source_id,
         "external_id": ask.request.external_id,
-        "body_hash": ask.body,
+        "body_hash": "\\x" + ask.body.hex(),
         "agent": version.agent_id,
         "version": version.id,
         "channel": one.case.request.channel,
         "conversation": one.conversation_id,
         "title": (title_of(ask.parts) or "New conversation") if one.begins_talk else None,
         "message": new_id() if said else None,
-        "parts": json.dumps([part_to_json(part) for part in ask.parts]) if said else None,
+        "parts": [part_to_json(part) for part in ask.parts] if said else None,
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.runtime.call import CallRecord
-from tollhouse.store.events import clean
+from tollhouse.store.json_text import clean
 from tollhouse.turns.admit import Admitted
 from tollhouse.usage.entries import Certainty, Entry, Kind
 from tollhouse.usage.prices import Price, cost_nano

@@ -6,7 +6,6 @@ The parts that belong to the usage ledger come from there.
 from __future__ import annotations
 
 from tollhouse.store.sql import Rows, Statement
-from tollhouse.usage.entries import ENTRY_CTES
 from tollhouse.usage.holds import HOLD_COLUMNS, HOLD_CTES, RESOLVE_CTES
 
 _ALIVE = "EXISTS (SELECT 1 FROM runners r WHERE r.id = t.runner_id AND r.lease_until > now())"
@@ -109,18 +108,18 @@ ENDED = Rows(
 EVENTS = Rows("events", hold="uuid", id="uuid", subscriber="text", payload="jsonb")
 SETTLE = Statement(
     f"""
-    WITH {ENDED.cte}, {RESOLVE_CTES}, {ENTRY_CTES}, {EVENTS.cte},
+    WITH {ENDED.cte}, {RESOLVE_CTES}, {EVENTS.cte},
     done AS (
         UPDATE turns t SET state = e.turn_state, usage = e.usage, error = e.error, model = e.model, finished_at = app_now(),
                            reply = CASE WHEN e.conversation IS NULL OR t.conversation_id IS NOT NULL THEN e.reply END
         FROM h JOIN ended e ON e.hold = h.id
-        WHERE t.tenant_id = :tenant AND t.id = ANY(:ended_turn::uuid[]) AND t.id = e.turn AND t.attempt = e.attempt
+        WHERE t.tenant_id = :tenant AND t.id = ANY(ARRAY(SELECT turn FROM ended)) AND t.id = e.turn AND t.attempt = e.attempt
           AND (SELECT count(*) FROM locked) >= 0
     ),
     talks AS MATERIALIZED (
         SELECT c.id FROM conversations c
-        WHERE c.tenant_id = :tenant AND c.id = ANY(:ended_conversation::uuid[])
-          AND c.id IN (SELECT e.conversation FROM h JOIN ended e ON e.hold = h.id WHERE e.message IS NOT NULL)
+        WHERE c.tenant_id = :tenant
+          AND c.id = ANY(ARRAY(SELECT e.conversation FROM h JOIN ended e ON e.hold = h.id WHERE e.message IS NOT NULL))
         ORDER BY c.id FOR NO KEY UPDATE
     ),
     answered AS (
@@ -132,7 +131,7 @@ SETTLE = Statement(
     touched AS (
         UPDATE conversations c SET updated_at = app_now(), title = CASE WHEN c.title = '' THEN e.title ELSE c.title END
         FROM talks JOIN ended e ON e.conversation = talks.id
-        WHERE c.tenant_id = :tenant AND c.id = ANY(:ended_conversation::uuid[]) AND c.id = talks.id
+        WHERE c.tenant_id = :tenant AND c.id = ANY(ARRAY(SELECT id FROM talks)) AND c.id = talks.id
     ),
     told AS (
         INSERT INTO outbox (tenant_id, id, kind, subscriber, payload)

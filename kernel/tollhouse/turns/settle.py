@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,21 +12,22 @@ from typing import Any
 from uuid import UUID
 
 from tollhouse.conversations.repository import title_of
-from tollhouse.plugin.content import Reply, part_to_json
+from tollhouse.plugin.content import Reply
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id
+from tollhouse.store.json_text import json_text
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admitted
 from tollhouse.turns.charge import Charge, interrupted
 from tollhouse.turns.errors import TurnInterrupted
-from tollhouse.turns.result import error_json, reply_json, stored_json, usage_json
+from tollhouse.turns.result import stored_error, stored_parts, stored_reply, stored_usage
 from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.entries import ENTRIES, append
-from tollhouse.usage.holds import LINES, charges, lines_of
+from tollhouse.usage.holds import charges
 
 log = logging.getLogger(__name__)
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
@@ -123,22 +123,19 @@ class Settlement:
             await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
 
     def _params(self, group: Sequence[Ended]) -> dict[str, Any]:
-        turns, lines, entries, events = [], [], [], []
+        turns, entries, events = [], [], []
         for ended in group:
             hold, charge = ended.admitted.hold, ended.charge
-            counter_ids, held = [line.counter.id for line in hold.lines], [line.amount for line in hold.lines]
-            used = charges(hold.lines, charge.spent)
             turns.append(_turn(ended))
-            lines += lines_of(hold.id, counter_ids, held, used)
-            entries.append(charge.main.row(hold.id, counter_ids, used))
+            used = charges(hold.lines, charge.spent)
+            entries.append(charge.main.row(hold.id, [line.counter.id for line in hold.lines], used))
             if self._subscribers:
-                payload = json.dumps(_event(ended))
+                payload = _event(ended)
                 events += [
                     {"hold": hold.id, "id": new_id(), "subscriber": name, "payload": payload} for name in self._subscribers
                 ]
         return {
             **sql.ENDED.params(turns),
-            **LINES.params(lines),
             **ENTRIES.params(entries),
             **sql.EVENTS.params(events),
         }
@@ -164,12 +161,12 @@ class Settlement:
             turn=hold.turn_id,
             counter_ids=ids,
             used=used,
-            reply=reply_json(ended.reply, admitted.warnings),
-            usage=usage_json(charge.usage),
+            reply=json_text(stored_reply(ended.reply, admitted.warnings)),
+            usage=json_text(stored_usage(charge.usage)),
             model=charge.model,
             conversation=admitted.conversation_id,
             message=new_id(),
-            parts=_parts_json(ended.reply),
+            parts=json_text(stored_parts(ended.reply)),
         )
         if not finished:
             ids, used = [], []
@@ -190,20 +187,15 @@ def _turn(ended: Ended) -> dict[str, Any]:
         "turn": admitted.hold.turn_id,
         "attempt": admitted.hold.attempt,
         "turn_state": "done" if reply is not None else "failed",
-        "reply": reply_json(reply, admitted.warnings) if reply is not None else None,
-        "usage": usage_json(charge.usage) if reply is not None else None,
-        "error": error_json(ended.error) if ended.error is not None else None,
+        "reply": stored_reply(reply, admitted.warnings) if reply is not None else None,
+        "usage": stored_usage(charge.usage) if reply is not None else None,
+        "error": stored_error(ended.error) if ended.error is not None else None,
         "model": charge.model,
         "conversation": admitted.conversation_id,
         "title": title_of(admitted.ask.parts) if answered else None,
         "message": new_id() if answered else None,
-        "parts": _parts_json(reply) if answered and reply is not None else None,
+        "parts": stored_parts(reply) if answered and reply is not None else None,
     }
-
-
-def _parts_json(reply: Reply) -> str:
-    """The reply as a conversation keeps it."""
-    return stored_json([part_to_json(part) for part in reply.parts])
 
 
 def _event(ended: Ended) -> dict[str, Any]:

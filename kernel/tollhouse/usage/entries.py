@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.store.ids import new_id
-from tollhouse.store.sql import Rows, Statement, array_text
+from tollhouse.store.sql import Rows, Statement
 
 Kind = Literal["turn", "retry", "late", "test", "correction"]
 Certainty = Literal["exact", "estimated", "unknown"]
@@ -77,11 +75,11 @@ class Entry:
             "certainty": self.certainty,
             "cost": self.cost,
             "cost_currency": self.cost_currency,
-            "price": to_json(self.price).decode() if self.price is not None else None,
+            "price": self.price,
             "latency_ms": self.latency_ms,
-            "counter_ids": array_text(counter_ids),
-            "amounts": array_text(amounts),
-            "detail": json.dumps(self.detail) if self.detail else "{}",
+            "counter_ids": counter_ids,
+            "amounts": amounts,
+            "detail": self.detail,
         }
 
 
@@ -115,12 +113,10 @@ ENTRIES = Rows(
     amounts="bigint[]",
     detail="jsonb",
 )
-_INSERT = f"INSERT INTO entries (tenant_id, {', '.join(ENTRIES.names)}) SELECT :tenant::uuid, entry.* FROM entry"
+_INSERT = f"INSERT INTO entries (tenant_id, {', '.join(ENTRIES.columns)}) SELECT :tenant::uuid, entry.* FROM entry"
 
 # Of the statement that resolves holds: the entry of a hold has the hold's id, so there is one entry for one hold, by key.
-ENTRY_CTES = f"""
-    {ENTRIES.cte},
-    appended AS ({_INSERT} JOIN h ON h.id = entry.id)"""
+APPENDED_CTE = f"appended AS ({_INSERT} JOIN h ON h.id = entry.id)"
 
 _EVERYTHING = text(
     """

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from tollhouse.store.sql import Rows, Statement
+from tollhouse.store.sql import Statement
 from tollhouse.usage.counters import Line
+from tollhouse.usage.entries import APPENDED_CTE, ENTRIES
 
 State = Literal["settled", "released", "expired"]
 
@@ -52,8 +53,9 @@ HOLD_COLUMNS = {
 HOLD_CTES = """
     bumped AS (
         UPDATE counters c SET held = c.held + x.amount
-        FROM unnest(:bumped_ids::uuid[], :bumped_amounts::bigint[]) AS x(id, amount)
-        WHERE c.tenant_id = :tenant AND c.id = ANY(:bumped_ids::uuid[]) AND c.id = x.id
+        FROM (SELECT y.id, sum(y.amount)::bigint AS amount
+              FROM admitted a, unnest(a.counter_ids, a.amounts) AS y(id, amount) GROUP BY y.id) x
+        WHERE c.tenant_id = :tenant AND c.id = ANY(ARRAY(SELECT unnest(a.counter_ids) FROM admitted a)) AND c.id = x.id
     ),
     hold AS (
         INSERT INTO holds (tenant_id, id, turn_id, attempt, user_id, runner_id, counter_ids, amounts, facts)
@@ -62,37 +64,31 @@ HOLD_CTES = """
 
 # Parts of the statement that ends turns. `ended` has the columns hold and state; `h` lacks those that somebody else resolved
 # first: for them nothing happens. (Asking for the state instead would tempt the planner to the sweeper's index of open holds,
-# which is full of those that were open a moment ago.) Several turns may move one counter, so what they move is added up before.
-LINES = Rows("lines", hold="uuid", counter="uuid", held="bigint", used="bigint")
+# which is full of those that were open a moment ago.) What was held is what the hold says, what was used what its entry says;
+# several turns may move one counter, so what they move is added up before.
 RESOLVE_CTES = f"""
-    {LINES.cte},
+    {ENTRIES.cte},
     h AS (
         UPDATE holds SET state = e.state, resolved_at = app_now() FROM ended e
-        WHERE holds.tenant_id = :tenant AND holds.id = ANY(:ended_hold::uuid[]) AND holds.id = e.hold
+        WHERE holds.tenant_id = :tenant AND holds.id = ANY(ARRAY(SELECT hold FROM ended)) AND holds.id = e.hold
           AND holds.resolved_at IS NULL
-        RETURNING holds.id
+        RETURNING holds.id, holds.counter_ids, holds.amounts
     ),
+    {APPENDED_CTE},
     moves AS MATERIALIZED (
-        SELECT l.counter, sum(l.held)::bigint AS held, sum(l.used)::bigint AS used
-        FROM h JOIN lines l ON l.hold = h.id GROUP BY l.counter
+        SELECT y.counter, sum(y.held)::bigint AS held, sum(y.used)::bigint AS used
+        FROM h JOIN entry ON entry.id = h.id
+        CROSS JOIN unnest(h.counter_ids, h.amounts, entry.amounts) AS y(counter, held, used) GROUP BY y.counter
     ),
     locked AS MATERIALIZED (
         SELECT c.id, m.held, m.used FROM moves m JOIN counters c ON c.id = m.counter
-        WHERE c.tenant_id = :tenant AND c.id = ANY(:lines_counter::uuid[])
+        WHERE c.tenant_id = :tenant AND c.id = ANY(ARRAY(SELECT counter FROM moves))
         ORDER BY c.user_id IS NULL, c.id FOR UPDATE OF c
     ),
     moved AS (
         UPDATE counters c SET held = c.held - l.held, used = c.used + l.used FROM locked l
-        WHERE c.tenant_id = :tenant AND c.id = ANY(:lines_counter::uuid[]) AND c.id = l.id
+        WHERE c.tenant_id = :tenant AND c.id = ANY(ARRAY(SELECT counter FROM moves)) AND c.id = l.id
     )"""
-
-
-def lines_of(hold_id: UUID, counter_ids: Sequence[UUID], held: Sequence[int], used: Sequence[int]) -> list[dict[str, Any]]:
-    """A hold's rows of :data:`LINES`."""
-    return [
-        {"hold": hold_id, "counter": counter, "held": amount, "used": spent}
-        for counter, amount, spent in zip(counter_ids, held, used, strict=True)
-    ]
 
 
 async def ensure_counters(conn: Any, tenant_id: UUID, lines: Sequence[Line]) -> None:

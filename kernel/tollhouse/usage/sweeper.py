@@ -18,8 +18,8 @@ from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.sql import Rows, Statement
 from tollhouse.store.store import Store
-from tollhouse.usage.entries import ENTRIES, ENTRY_CTES, Entry
-from tollhouse.usage.holds import LINES, RESOLVE_CTES, lines_of
+from tollhouse.usage.entries import ENTRIES, Entry
+from tollhouse.usage.holds import RESOLVE_CTES
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ FORGOTTEN = text(
 GONE_RUNNERS = text("DELETE FROM runners WHERE lease_until < now() - interval '1 day'")
 HOLD = Statement("SELECT * FROM holds WHERE tenant_id = :tenant AND id = :hold AND state = 'open'")
 ENDED = Rows("ended", hold="uuid", state="text")
-EXPIRE = Statement(f"WITH {ENDED.cte}, {RESOLVE_CTES}, {ENTRY_CTES} SELECT count(*) FROM h")
+EXPIRE = Statement(f"WITH {ENDED.cte}, {RESOLVE_CTES} SELECT count(*) FROM h")
 INTERRUPT_TURN = Statement(
     """
     UPDATE turns SET state = 'failed', finished_at = app_now(), error = :error::jsonb
@@ -93,14 +93,12 @@ async def expire_hold(conn: Any, tenant_id: UUID, hold_id: UUID) -> int:
     row = await HOLD.row(conn, tenant=tenant_id, hold=hold_id)
     if row is None:
         return 0
-    counter_ids, amounts = row["counter_ids"], row["amounts"]
-    nothing = [0] * len(amounts)
+    nothing = [0] * len(row["amounts"])
     count: int = await EXPIRE.value(
         conn,
         tenant=tenant_id,
         **ENDED.params([{"hold": hold_id, "state": "expired"}]),
-        **LINES.params(lines_of(hold_id, counter_ids, amounts, nothing)),
-        **ENTRIES.params([_unknown_entry(row).row(hold_id, counter_ids, nothing)]),
+        **ENTRIES.params([_unknown_entry(row).row(hold_id, row["counter_ids"], nothing)]),
     )
     if count:
         await INTERRUPT_TURN.rows(

@@ -20,6 +20,7 @@ from tollhouse import plugin as th
 from tollhouse.plugin.errors import BadCompletion
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
+from tollhouse.turns import settle
 from tollhouse.turns.errors import TurnRunning
 from tollhouse.usage.models import alarms, entries, holds
 from tollhouse.usage.runners import Runner
@@ -181,7 +182,8 @@ async def test_a_settlement_outlives_its_caller(world: World, monkeypatch: pytes
 
 async def test_what_cannot_be_written_is_settled_as_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     shop, caller = await customer_of(world)
-    monkeypatch.setattr("tollhouse.turns.settle.reply_json", lambda reply, warnings=(): "no JSON")
+    row = settle._turn
+    monkeypatch.setattr(settle, "_turn", lambda ended: row(ended) | ({"turn_state": "no state"} if ended.reply else {}))
     with pytest.raises(asyncpg.PostgresError):
         await world.container.turns.run(caller, say())
     assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
