@@ -56,11 +56,21 @@ class Groups(Generic[T, R]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def add(self, tenant_id: UUID, item: T) -> R:
-        """What ``item`` came to.
+        """What ``item`` came to. Whoever is cancelled while waiting takes no part.
 
         Raises:
             DatabaseDown: the database cannot be reached, or was lost; and whatever the work says of this item.
         """
+        result = self.begin(tenant_id, item)
+        try:
+            return await result
+        except asyncio.CancelledError:
+            if result.done() and not result.cancelled() and result.exception() is None:
+                self._abandon(result.result())  # it was cancelled in the moment in which it was done
+            raise
+
+    def begin(self, tenant_id: UUID, item: T) -> asyncio.Future[R]:
+        """The same, for callers who wait in their own way: unless it is cancelled in time, the work is done."""
         queue = self._queues.get(tenant_id)
         if queue is None:
             queue = self._queues[tenant_id] = _Queue()
@@ -69,12 +79,7 @@ class Groups(Generic[T, R]):
         if queue.lanes == 0 or (queue.lanes < LANES and len(queue.waiting) >= CROWD):
             queue.lanes += 1
             self._start(self._drain(tenant_id, queue))
-        try:
-            return await result
-        except asyncio.CancelledError:
-            if result.done() and not result.cancelled() and result.exception() is None:
-                self._abandon(result.result())  # it was cancelled in the moment in which it was done
-            raise
+        return result
 
     def _abandon(self, outcome: R) -> None:
         if self._abandoned is not None:

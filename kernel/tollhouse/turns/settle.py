@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -64,13 +65,28 @@ class Settlement:
         Raises:
             DatabaseDown: it is still away; the settlement goes on for as long as this process lives.
         """
-        task = asyncio.create_task(self._until_settled(ended))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._settled, ended.admitted.hold.id))
-        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
-        if not done:
+        first = self._groups.begin(ended.admitted.case.facts.tenant.id, ended)
+        begun = time.monotonic()
+        try:
+            done, _ = await asyncio.wait((first,), timeout=PATIENCE)
+        except asyncio.CancelledError:
+            self._go_on(ended, first)
+            raise
+        if done and not first.cancelled() and first.exception() is None and first.result():  # nearly always
+            self._busy.discard(ended.admitted.hold.id)
+            return
+        task = self._go_on(ended, first)
+        ended_tasks, _ = await asyncio.wait((task,), timeout=PATIENCE - (time.monotonic() - begun))
+        if not ended_tasks:
             raise DatabaseDown()
         task.result()
+
+    def _go_on(self, ended: Ended, first: asyncio.Future[bool]) -> asyncio.Task[None]:
+        """Settle in a task of its own, which nobody's patience ends. ``first``: the try that was begun."""
+        task = asyncio.create_task(self._until_settled(ended, first))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._settled, ended.admitted.hold.id))
+        return task
 
     def _settled(self, hold_id: UUID, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -78,16 +94,19 @@ class Settlement:
         if not task.cancelled():
             task.exception()  # logged where it happened, and raised for whoever still waits
 
-    async def _until_settled(self, ended: Ended) -> None:
-        tries = 0
+    async def _until_settled(self, ended: Ended, first: asyncio.Future[bool] | None = None) -> None:
+        tenant_id, tries = ended.admitted.case.facts.tenant.id, 0
         while True:
             try:
-                return await self._settle_or_post_late(ended)
+                settled = await (first or self._groups.begin(tenant_id, ended))
+                if not settled:
+                    await self._store.run(tenant_scope(tenant_id), partial(self._post_late, ended=ended))
+                return
             except DatabaseDown:
                 if tries == len(PAUSES):
                     log.error("turn %s is not settled yet: the database stays away", ended.admitted.hold.turn_id)
                 await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-                tries += 1
+                first, tries = None, tries + 1
             except Exception:
                 # What cannot be written now never can. Nothing stays held, and the ledger says that it does not know.
                 log.exception("turn %s cannot be settled as it ended", ended.admitted.hold.turn_id)
@@ -96,11 +115,6 @@ class Settlement:
                 unknown = interrupted(ended.admitted)
                 await self._until_settled(replace(ended, charge=unknown, reply=None, error=TurnInterrupted()))
                 raise
-
-    async def _settle_or_post_late(self, ended: Ended) -> None:
-        tenant_id = ended.admitted.case.facts.tenant.id
-        if not await self._groups.add(tenant_id, ended):
-            await self._store.run(tenant_scope(tenant_id), partial(self._post_late, ended=ended))
 
     async def _settle(self, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
         """For each, whether its hold was still open and is resolved now."""
