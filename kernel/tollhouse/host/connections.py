@@ -296,9 +296,10 @@ class Connections:
                     self._cache.popitem(last=False)
         if principal is not None:
             return self._bind(loaded, Caller(tenant, principal))
-        if loaded.bound is None or loaded.bound.ctx.tenant != tenant:
-            loaded.bound = self._bind(loaded, Caller(tenant, None))
-        return loaded.bound
+        bound = loaded.bound
+        if bound is None or (bound.ctx.tenant is not tenant and bound.ctx.tenant != tenant):
+            bound = loaded.bound = self._bind(loaded, Caller(tenant, None))
+        return bound
 
     def _bind(self, loaded: _Loaded, caller: Caller) -> Bound:
         ctx = self.contexts.bind(loaded.around, loaded.config, caller)

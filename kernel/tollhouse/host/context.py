@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from tollhouse.host.caller import Caller
@@ -15,6 +15,9 @@ from tollhouse.host.http import Http
 from tollhouse.host.state import StoredState
 from tollhouse.plugin import ConfigError, PluginContext
 from tollhouse.store.store import Store
+
+REMEMBERED: Final = 4_096
+"""Surroundings of plugins in tenants that are kept."""
 
 PortFactories = Mapping[type[Any], Callable[[Caller], Any]]
 
@@ -60,6 +63,7 @@ class Contexts:
         self.http = http
         self.ports = ports
         self.clock = clock or Clock()
+        self._around: dict[tuple[str, UUID], Surroundings] = {}
 
     def surroundings(self, plugin: str, tenant_id: UUID, connection_id: UUID | None = None) -> Surroundings:
         """Logger and state of a plugin in a tenant, or of one of its connections."""
@@ -83,4 +87,10 @@ class Contexts:
 
     def for_route(self, plugin: str, caller: Caller) -> PluginContext[Any]:
         """The context of a route that ``plugin`` registered: ``config`` is its operator settings."""
-        return self.bind(self.surroundings(plugin, caller.tenant.id), self.host.settings(plugin), caller)
+        key = (plugin, caller.tenant.id)
+        around = self._around.get(key)
+        if around is None:
+            if len(self._around) >= REMEMBERED:
+                self._around.clear()
+            around = self._around[key] = self.surroundings(*key)
+        return self.bind(around, self.host.settings(plugin), caller)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import warnings
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import aiohttp
@@ -18,9 +19,9 @@ with warnings.catch_warnings():
     class _Session(aiohttp.ClientSession):
         """Never follows a redirect: the next address would be one that nobody checked, and would be sent our headers."""
 
-        async def _request(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+        def _request(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
             kwargs["allow_redirects"] = False
-            return await super()._request(*args, **kwargs)
+            return super()._request(*args, **kwargs)
 
 
 def _public_socket(found: Any) -> socket.socket:

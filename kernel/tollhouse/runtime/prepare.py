@@ -124,14 +124,14 @@ def prepare(
     _check_parts(message.parts, spec.modalities)
     chosen, ignored, output = _choose_parameters(spec, parameters)
     past: Sequence[Message] = history
-    if any(said.role == "system" for said in history):
+    if history and any(said.role == "system" for said in history):
         client_instructions = (*client_instructions, *(said.text for said in history if said.role == "system"))
         past = tuple(said for said in history if said.role != "system")
     past = past[-spec.history_messages :] if spec.history_messages else ()
     system = _system_text(version, surroundings, client_instructions)
     extra = len(json.dumps(chosen["response_format"])) if "response_format" in chosen else 0
     ask = _Ask(spec, system, message, past, output, extra)
-    planned = tuple(plan for candidate in candidates if (plan := _plan(ask, candidate)) is not None)
+    planned = tuple([plan for candidate in candidates if (plan := _plan(ask, candidate)) is not None])
     if not planned:
         _refuse(message, candidates)
     if len(planned) == 1:
@@ -145,7 +145,7 @@ def prepare(
         messages=planned[0].messages,
         parameters=chosen,
         estimate=Estimate(most_input, most_output, planned),
-        candidates=tuple(plan.candidate for plan in planned),
+        candidates=tuple([plan.candidate for plan in planned]),
         timeout=min(spec.timeout or longest, longest),
         ignored=ignored,
     )

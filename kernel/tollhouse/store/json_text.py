@@ -24,6 +24,8 @@ def json_text(value: Any) -> str:
 def clean(value: Any) -> Any:
     """Text (inside JSON) that the database can hold: without NUL and half surrogate pairs."""
     if isinstance(value, str):
+        if value.isascii() and "\x00" not in value:  # nearly always
+            return value
         return value.replace("\x00", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, Mapping):
         return {clean(key): clean(item) for key, item in value.items()}

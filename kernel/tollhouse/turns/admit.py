@@ -107,6 +107,34 @@ class _Talk:
     messages: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The models that may answer for a version now, and what they cost: each, and the dearest of them."""
+
+    candidates: Sequence[Candidate]
+    prices: Mapping[tuple[str, str], Price | None]
+    input_price: int
+    output_price: int
+    priced: bool
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], prices: Mapping[tuple[str, str], Price | None]) -> Offer:
+        """With the dearest prices found."""
+        known = [price for price in prices.values() if price is not None]
+        return cls(
+            candidates,
+            prices,
+            input_price=max((price.input_per_million for price in known), default=0),
+            output_price=max((price.output_per_million for price in known), default=0),
+            priced=len(known) == len(prices),
+        )
+
+    def needs(self, prepared: Prepared) -> Needs:
+        """The worst case of a prepared call."""
+        most = prepared.estimate
+        return Needs(most.input_tokens, most.max_output_tokens, self.input_price, self.output_price, self.priced)
+
+
 class Admission:
     """Admits turns. Everything it needs to know beside the facts is immutable or cached."""
 
@@ -150,9 +178,10 @@ class Admission:
         talks = await self._conversations(conn, tenant_id, asks)
         decided: list[Admitted | Fit | Exception] = []
         known: set[Hashable] = set()
+        offers: dict[UUID, Offer] = {}
         for ask, facts, talk in zip(asks, all_facts, talks, strict=True):
             # Of several with one idempotency key, one may run: the rest find it running.
-            decided.append(TakenOver() if ask.key in known else await self._decide(ask, facts, talk))
+            decided.append(TakenOver() if ask.key in known else await self._decide(ask, facts, talk, offers))
             if not isinstance(decided[-1], Exception):
                 known.add(ask.key)
         missing = {line.counter.id: line for one in decided if isinstance(one, Fit) for line in one.lines}
@@ -166,14 +195,19 @@ class Admission:
             await self._write(conn, tenant_id, [one for one in admitted if one.hold.turn_id not in lost])
         return [TakenOver() if isinstance(one, Admitted) and one.hold.turn_id in lost else one for one in outcomes]
 
-    async def _decide(self, ask: Ask, facts: Facts | None, talk: _Talk | None) -> Admitted | Fit | Exception:
-        """What one turn comes to. An error here is this turn's own; the others go on."""
+    async def _decide(
+        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer]
+    ) -> Admitted | Fit | Exception:
+        """What one turn comes to. An error here is this turn's own; the others go on. ``offers``: what versions come to that
+        were asked for in this group already."""
         try:
-            return await self._decide_or_raise(ask, facts, talk)
+            return await self._decide_or_raise(ask, facts, talk, offers)
         except Exception as error:
             return error
 
-    async def _decide_or_raise(self, ask: Ask, facts: Facts | None, talk: _Talk | None) -> Admitted | Fit:
+    async def _decide_or_raise(
+        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer]
+    ) -> Admitted | Fit:
         if facts is None:
             raise Unauthenticated()
         plan = await self._plans.get(facts.tenant.id, facts.subscription.plan_version_id) if facts.subscription else None
@@ -183,9 +217,11 @@ class Admission:
             raise AccessDenied(denial)
         conversation_id, history = _history(ask, case, talk)
         version = await self._version(case)
-        candidates, prices = await self._candidates(ask.caller.tenant, facts, version)
-        prepared = self._prepare(ask, facts, version, history, candidates)
-        fit = self.policy.fit(case, needs_of(prepared, prices))
+        offer = offers.get(version.id)
+        if offer is None:
+            offer = offers[version.id] = await self._offer(ask.caller.tenant, facts, version)
+        prepared = self._prepare(ask, facts, version, history, offer.candidates)
+        fit = self.policy.fit(case, offer.needs(prepared))
         if fit.reason is not None:
             raise AccessDenied(self.policy.verdict(case, fit))
         if any(line.counter.id not in facts.standings for line in fit.lines):
@@ -196,7 +232,7 @@ class Admission:
         begins = conversation_id is None and ask.request.store
         talk_id = new_id() if begins else conversation_id
         warnings = self.policy.warnings(case, fit)
-        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, prices, talk_id, begins, warnings)
+        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, offer.prices, talk_id, begins, warnings)
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
@@ -239,9 +275,7 @@ class Admission:
         place = bucket(facts.tenant.id, facts.agent.id, facts.user.id)
         return await self._versions.get(facts.tenant.id, choose(facts.agent.versions, place))
 
-    async def _candidates(
-        self, tenant: TenantInfo, facts: Facts, version: PromptVersion
-    ) -> tuple[list[Candidate], dict[tuple[str, str], Price | None]]:
+    async def _offer(self, tenant: TenantInfo, facts: Facts, version: PromptVersion) -> Offer:
         """The models that may answer and what they cost; a switched-off connection is left out."""
         found: list[Candidate] = []
         prices: dict[tuple[str, str], Price | None] = {}
@@ -259,10 +293,10 @@ class Admission:
             prices[backend.name, choice.model] = await self._prices.get(tenant.id, backend.name, choice.model)
         if not found:
             raise BackendAuthFailed(private="no active connection for this version")
-        return found, prices
+        return Offer.of(found, prices)
 
     def _prepare(
-        self, ask: Ask, facts: Facts, version: PromptVersion, history: Sequence[Message], candidates: list[Candidate]
+        self, ask: Ask, facts: Facts, version: PromptVersion, history: Sequence[Message], candidates: Sequence[Candidate]
     ) -> Prepared:
         assert facts.agent is not None
         surroundings = Surroundings(
@@ -336,18 +370,6 @@ def _row(one: Admitted) -> dict[str, Any]:
         "message": new_id() if said else None,
         "parts": [part_to_json(part) for part in ask.parts] if said else None,
     }
-
-
-def needs_of(prepared: Prepared, prices: Mapping[tuple[str, str], Price | None]) -> Needs:
-    """The worst case of the prepared call: the dearest of its candidates."""
-    known = [price for price in prices.values() if price is not None]
-    return Needs(
-        input_tokens=prepared.estimate.input_tokens,
-        max_output_tokens=prepared.estimate.max_output_tokens,
-        input_price=max((price.input_per_million for price in known), default=0),
-        output_price=max((price.output_per_million for price in known), default=0),
-        priced=len(known) == len(prices),
-    )
 
 
 def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict[str, Any]:

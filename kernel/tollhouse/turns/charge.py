@@ -23,6 +23,9 @@ ABSURD = 100_000_000
 BYTES_PER_TOKEN = 4
 """What a token is taken for where nobody counts tokens for us."""
 
+TOKENS = ("input_tokens", "output_tokens", "total_tokens")
+"""Metrics that a provider may report more of than it was allowed."""
+
 NOTHING_USED = ("model_rejected", "model_busy", "model_unavailable", "model_not_connected", "context_too_long")
 """Failures in which a provider is known to charge nothing."""
 
@@ -67,10 +70,11 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     alarms += [_unknown_price(entry) for entry in entries if entry.cost is None and entry.certainty != "unknown"]
     usage = _sum([counted[place].usage for place in paid])
     if last is None:
-        main = _base(admitted, outcome=outcome, certainty="exact", cost=0)
+        main = _base(admitted, outcome, "exact")
+        main.cost = 0
         return Charge(main, (), {}, usage, "", tuple(alarms))
-    spent = _spent(usage, sum(entries[place].cost or 0 for place in paid)) if answered else {}
-    alarms += _beyond(admitted, usage) if answered else []
+    spent = _spent(usage, sum([entries[place].cost or 0 for place in paid])) if answered else {}
+    alarms += _beyond(admitted, spent) if answered else []
     main = entries.pop()
     main.outcome, main.calls = outcome, 1 if answered else 0
     for entry in entries:
@@ -81,7 +85,7 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
 def interrupted(admitted: Admitted) -> Charge:
     """What a turn comes to that was broken off: nothing for the person, and for the tenant nobody knows what."""
     usage = TokenUsage()
-    return Charge(_base(admitted, outcome="interrupted", certainty="unknown"), (), {}, usage, "")
+    return Charge(_base(admitted, "interrupted", "unknown"), (), {}, usage, "")
 
 
 def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:
@@ -105,8 +109,10 @@ def _count(admitted: Admitted, call: CallRecord) -> _Counted:
 
 
 def _believable(usage: TokenUsage) -> bool:
-    numbers = (usage.input, usage.output, usage.cached or 0, usage.reasoning or 0)
-    return all(number is not None and 0 <= number <= ABSURD for number in numbers)
+    sent, said, cached, thought = usage.input, usage.output, usage.cached or 0, usage.reasoning or 0
+    if sent is None or said is None:
+        return False
+    return min(sent, said, cached, thought) >= 0 and max(sent, said, cached, thought) <= ABSURD
 
 
 def _estimate(admitted: Admitted, call: CallRecord) -> TokenUsage:
@@ -116,19 +122,18 @@ def _estimate(admitted: Admitted, call: CallRecord) -> TokenUsage:
 
 
 def _sum(usages: Sequence[TokenUsage]) -> TokenUsage:
-    return TokenUsage(
-        sum(usage.input or 0 for usage in usages),
-        sum(usage.output or 0 for usage in usages),
-        sum(usage.cached or 0 for usage in usages),
-        sum(usage.reasoning or 0 for usage in usages),
-    )
+    sent = said = cached = thought = 0
+    for usage in usages:
+        sent += usage.input or 0
+        said += usage.output or 0
+        cached += usage.cached or 0
+        thought += usage.reasoning or 0
+    return TokenUsage(sent, said, cached, thought)
 
 
-def _beyond(admitted: Admitted, usage: TokenUsage) -> list[Alarm]:
-    held = {line.counter.metric: line.amount for line in admitted.hold.lines}
-    spent = _spent(usage, 0)
-    over = [metric for metric in ("input_tokens", "output_tokens", "total_tokens") if spent[metric] > held.get(metric, ABSURD)]
-    if not over and (usage.output or 0) <= admitted.max_output_tokens * _calls_allowed(admitted):
+def _beyond(admitted: Admitted, spent: Mapping[str, int]) -> list[Alarm]:
+    over = [line for line in admitted.hold.lines if line.counter.metric in TOKENS and spent[line.counter.metric] > line.amount]
+    if not over and spent["output_tokens"] <= admitted.max_output_tokens * _calls_allowed(admitted):
         return []
     model = admitted.prepared.candidates[0].model
     return [Alarm("usage_beyond_hold", model, f"{model} reported more tokens than it was asked for; the rest is your cost.")]
@@ -138,11 +143,14 @@ def _calls_allowed(admitted: Admitted) -> int:
     return 2 if admitted.prepared.version.schema is not None else 1
 
 
-def _base(admitted: Admitted, **more: Any) -> Entry:
+def _base(admitted: Admitted, outcome: str, certainty: Certainty) -> Entry:
+    """An entry without a call."""
     case, version = admitted.case, admitted.prepared.version
     subscription = case.facts.subscription
     return Entry(
         user_id=case.facts.user.id,
+        outcome=outcome,
+        certainty=certainty,
         kind="test" if case.request.test else "turn",
         turn_id=admitted.hold.turn_id,
         attempt=admitted.hold.attempt,
@@ -151,30 +159,22 @@ def _base(admitted: Admitted, **more: Any) -> Entry:
         plan_version_id=subscription.plan_version_id if subscription else None,
         subscription_id=subscription.id if subscription else None,
         channel=case.request.channel,
-        **more,
     )
 
 
 def _entry(admitted: Admitted, call: CallRecord, counted: _Counted) -> Entry:
     price = admitted.prices.get((call.backend, call.model))
     usage = counted.usage
-    return _base(
-        admitted,
-        connection_id=call.connection_id,
-        backend=call.backend,
-        model=call.model,
-        outcome=call.outcome,
-        certainty=counted.certainty,
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cached_tokens=usage.cached,
-        reasoning_tokens=usage.reasoning,
-        cost=_cost(price, usage),
-        cost_currency=price.currency if price else "USD",
-        price=price.snapshot() if price else None,
-        latency_ms=call.latency_ms,
-        detail=_detail(call),
-    )
+    entry = _base(admitted, call.outcome, counted.certainty)
+    entry.connection_id, entry.backend, entry.model = call.connection_id, call.backend, call.model
+    entry.input_tokens, entry.output_tokens = usage.input, usage.output
+    entry.cached_tokens, entry.reasoning_tokens = usage.cached, usage.reasoning
+    entry.cost = _cost(price, usage)
+    if price is not None:
+        entry.cost_currency, entry.price = price.currency, price.snapshot()
+    entry.latency_ms = call.latency_ms
+    entry.detail = _detail(call)
+    return entry
 
 
 def _cost(price: Price | None, usage: TokenUsage) -> int | None:

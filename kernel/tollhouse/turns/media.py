@@ -51,7 +51,7 @@ class MediaLoader:
         Raises:
             InvalidInput: too many files, a type that is not supported, an unknown upload; the part is named.
         """
-        if sum(isinstance(part, Media) for part in parts) > MAX_MEDIA:
+        if len(parts) > MAX_MEDIA and sum(isinstance(part, Media) for part in parts) > MAX_MEDIA:
             raise InvalidInput(f"At most {MAX_MEDIA} files can be sent with one message.", field="parts")
         return _resolved([await self._open(who, part, place) for place, part in enumerate(parts)])
 
@@ -61,7 +61,7 @@ class MediaLoader:
         Raises:
             InvalidInput: an address that is not allowed or does not answer, a type that is not supported; the part is named.
         """
-        if not any(isinstance(part, Media) and part.data is None for part in opened.parts):
+        if not _lacks_bytes(opened.parts):
             return opened
         fetched = _resolved([await self._fetched(part, place) for place, part in enumerate(opened.parts)])
         return Resolved(fetched.parts, opened.fresh + fetched.fresh)
@@ -128,11 +128,18 @@ class MediaLoader:
 
 
 def _resolved(found: Sequence[Found]) -> Resolved:
-    return Resolved(tuple(part for part, _ in found), tuple(ref for _, ref in found if ref is not None))
+    return Resolved(tuple([part for part, _ in found]), tuple([ref for _, ref in found if ref is not None]))
 
 
 def _bare(message: Message) -> bool:
-    return any(isinstance(part, Media) and part.data is None for part in message.parts)
+    return _lacks_bytes(message.parts)
+
+
+def _lacks_bytes(parts: Sequence[Part]) -> bool:
+    for part in parts:  # noqa: SIM110 - asked for every message of every turn
+        if isinstance(part, Media) and part.data is None:
+            return True
+    return False
 
 
 def _media(ref: FileRef, data: bytes, file_id: str | None) -> Media:

@@ -90,7 +90,9 @@ class TurnService:
                     return found
                 ask = found
             # Not before the key was looked up: a repeated request needs no picture, and finds its turn whatever became of it.
-            ask = replace(ask, media=await self._media.fetch(ask.media))
+            media = await self._media.fetch(ask.media)
+            if media is not ask.media:
+                ask = replace(ask, media=media)
             try:
                 return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
