@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from tollhouse.billing.periods import Bounds, period_at
+from tollhouse.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ Status = Literal["pending", "active", "past_due", "canceled", "ended"]
 Reason = Literal["ok", "no_subscription", "subscription_pending", "subscription_ended", "payment_overdue"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Subscription:
     """A user on a plan version. ``timezone`` is the zone that its periods are counted in, fixed when it began."""
 
@@ -47,7 +47,7 @@ class Subscription:
         return cls(**{name: row[name] for name in cls.__slots__})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Override:
     """What an admin gave one subscriber in place of (or beside) a limit of the plan."""
 
@@ -55,7 +55,7 @@ class Override:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Entitlement:
     """What a subscription gives at one moment.
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import Unauthenticated
+from tollhouse.records import record
 from tollhouse.store.audit import Actor
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Caller:
     """One request's (or job's) surroundings. ``address`` is the real one, behind trusted proxies."""
 

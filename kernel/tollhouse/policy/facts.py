@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,12 +19,13 @@ from tollhouse.billing.entitlements import Override, Subscription
 from tollhouse.billing.plans import PlanLimit
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import Unauthenticated
+from tollhouse.records import record
 from tollhouse.store.ids import parse_id
 from tollhouse.store.sql import Rows, Statement
 from tollhouse.usage.counters import Standing
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TenantFacts:
     """The tenant now. ``timezone`` is the one in force; ``daily_cost_cap`` in nano-units of model cost."""
 
@@ -38,7 +39,7 @@ class TenantFacts:
     daily_cost_cap: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class UserFacts:
     """The person now."""
 
@@ -50,7 +51,7 @@ class UserFacts:
     language: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AgentFacts:
     """The agent now, with its active versions and their weights in version order."""
 
@@ -61,7 +62,7 @@ class AgentFacts:
     versions: tuple[tuple[UUID, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Facts:
     """Everything a decision rests on. ``connections`` maps the tenant's active model connections to their revisions.
 

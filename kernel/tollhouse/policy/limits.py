@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from tollhouse.billing.plans import PlanLimit
@@ -12,13 +11,14 @@ from tollhouse.plugin.access import LimitStatus
 from tollhouse.policy import reasons
 from tollhouse.policy.reasons import Reason
 from tollhouse.policy.rules import Case
+from tollhouse.records import record
 from tollhouse.usage.counters import NOTHING, CounterKey, Line, Standing, counter_key
 
 MILLION = 1_000_000
 CAP_ID = UUID(int=0)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Needs:
     """The worst case of a turn: an upper bound of its prompt, the longest output, and the dearest price of its models.
 
@@ -62,7 +62,7 @@ class Needs:
         return self.max_output_tokens if fits else 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Applied:
     """A limit that applies to this case, the counter it reads, and how that counter stands."""
 
@@ -75,7 +75,7 @@ class Applied:
         return self.limit.amount - self.standing.used - self.standing.held
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fit:
     """Whether it fits. ``max_output_tokens`` is what may be asked of the model; ``lines`` is what must be held for it."""
 

@@ -6,7 +6,7 @@ The first reason decides. Limits come last and are in limits.py, because they al
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from tollhouse.billing.entitlements import NOTHING, Entitlement, entitlements
@@ -15,12 +15,13 @@ from tollhouse.plugin.access import Principal
 from tollhouse.policy import reasons
 from tollhouse.policy.facts import Facts
 from tollhouse.policy.reasons import Reason
+from tollhouse.records import record
 
 TURN_SCOPE = "turns"
 MANAGING = ("owner", "admin")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AccessRequest:
     """Who asks for which agent on which channel.
 
@@ -38,7 +39,7 @@ class AccessRequest:
         return bool(self.metadata.get("test"))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Case:
     """A request with its facts: what the rules look at."""
 

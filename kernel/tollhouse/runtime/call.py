@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from tollhouse.plugin.content import Media, Message, Text
 from tollhouse.plugin.context import PluginContext
 from tollhouse.plugin.errors import BackendError, BackendTimeout, BackendUnavailable, BadCompletion, ContentFiltered
 from tollhouse.plugin.llm import Completion, CompletionRequest, LLMBackend, TokenUsage
+from tollhouse.records import record
 from tollhouse.runtime.bounds import text_bound
 from tollhouse.runtime.polish import joined
 from tollhouse.runtime.prepare import Planned
@@ -33,7 +33,7 @@ class Bound(Protocol):
     def ctx(self) -> PluginContext[Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CallRecord:
     """One call that was really made to a provider, for the ledger.
 
@@ -57,7 +57,7 @@ class CallRecord:
     repair: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Call:
     """What is asked of one candidate. ``prompt_tokens`` bounds ``messages``."""
 

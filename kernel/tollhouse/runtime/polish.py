@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 from tollhouse.agents.patterns import Budget, TooManySteps
@@ -11,12 +10,13 @@ from tollhouse.agents.versions import PromptVersion
 from tollhouse.plugin.content import Part, Reply, Text
 from tollhouse.plugin.errors import BadCompletion
 from tollhouse.plugin.llm import Completion
+from tollhouse.records import record
 
 LONG_TEXT: Final = 512
 """Longer texts are searched in a thread, so that other turns go on meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Polished:
     """The reply; ``problem`` says why it does not follow the version's JSON schema (None: it does, or there is none)."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final, NoReturn
 from uuid import UUID
@@ -19,6 +18,7 @@ from tollhouse.plugin.content import Media, Message, Modality, Part, Text, file_
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import ContextTooLong, InvalidInput
 from tollhouse.plugin.llm import ModelInfo
+from tollhouse.records import record
 from tollhouse.runtime.bounds import PER_MESSAGE, PER_REQUEST, Count, message_bound, text_bound
 
 DEFAULT_TIMEOUT: Final = 120.0
@@ -34,7 +34,7 @@ _CLIENT_OPEN: Final = (
 _TAG: Final = "client_instructions"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Surroundings:
     """Where a turn takes place. ``now`` is aware; ``zone`` is the tenant's."""
 
@@ -50,7 +50,7 @@ class Surroundings:
 Refuses = Callable[[Media], str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Candidate:
     """A model that may answer: the primary one, then the fallback. ``revision`` is the connection's. ``refuses``: why its
     backend cannot send a picture, sound or file, if it can tell."""
@@ -64,7 +64,7 @@ class Candidate:
     refuses: Refuses | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Planned:
     """What one candidate would be sent, and the most it can cost.
 
@@ -79,7 +79,7 @@ class Planned:
     window: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Estimate:
     """The most a turn can use, over all candidates. ``per_candidate`` is in the order in which they are tried."""
 
@@ -88,7 +88,7 @@ class Estimate:
     per_candidate: tuple[Planned, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Prepared:
     """A model call, ready to be admitted and made. ``ignored``: parameters that the version does not open to clients."""
 
@@ -222,7 +222,7 @@ _VALUES: Final[Mapping[str, Callable[[Surroundings], str]]] = {
 # -- One candidate ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Ask:
     """What is the same for every candidate."""
 
@@ -266,7 +266,7 @@ def _plan(ask: _Ask, candidate: Candidate) -> Planned | None:
 _NO_TABLE: Final[Mapping[Modality, int]] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Takes:
     """What a candidate can be sent."""
 

@@ -7,7 +7,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from tollhouse.plugin.errors import (
     Unavailable,
 )
 from tollhouse.plugin.llm import Completion
+from tollhouse.records import record
 from tollhouse.runtime.bounds import text_bound
 from tollhouse.runtime.call import Bound, Call, CallRecord, make
 from tollhouse.runtime.errors import RunFailed
@@ -43,7 +43,7 @@ MAX_PROBLEM: Final = 600
 Connect: TypeAlias = Callable[[TenantInfo, UUID, int | None], Awaitable[Bound]]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Outcome:
     """A reply, the candidate that gave it, and every call it took (the last one is its own, or its repair)."""
 

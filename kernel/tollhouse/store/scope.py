@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
+
+from tollhouse.records import record
 
 OWNER_ROLE = "tollhouse_owner"
 APP_ROLE = "tollhouse_app"
@@ -11,7 +12,7 @@ OPERATOR_ROLE = "tollhouse_operator"
 LOGIN_ROLE = "tollhouse"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Scope:
     """One tenant's rows (``tenant``), or the operator's listed tables (``None``)."""
 

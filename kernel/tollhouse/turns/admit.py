@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
@@ -29,6 +28,7 @@ from tollhouse.policy.engine import PolicyEngine
 from tollhouse.policy.facts import Facts, read_all_facts
 from tollhouse.policy.limits import Fit, Needs
 from tollhouse.policy.rules import AccessRequest, Case
+from tollhouse.records import record
 from tollhouse.runtime.prepare import Candidate, Prepared, Surroundings, prepare
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id, parse_id
@@ -46,7 +46,7 @@ ROUNDS = 6
 """How often admission begins again because counters had to be made first."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ask:
     """A turn that somebody asks for, with its media, and where it was found before."""
 
@@ -83,7 +83,7 @@ class Ask:
         return AccessRequest(principal, self.request.agent, principal.channel, self.request.metadata)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Admitted:
     """A turn that may run now: what was held for it and what is sent."""
 
@@ -98,7 +98,7 @@ class Admitted:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Talk:
     """A conversation as it is stored; ``messages`` is JSON."""
 
@@ -107,7 +107,7 @@ class _Talk:
     messages: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Offer:
     """The models that may answer for a version now, and what they cost: each, and the dearest of them."""
 

@@ -7,10 +7,10 @@ what calls cost that led nowhere, is the tenant's cost, in entries of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tollhouse.plugin.llm import TokenUsage
+from tollhouse.records import record
 from tollhouse.runtime.call import CallRecord
 from tollhouse.store.json_text import clean
 from tollhouse.turns.admit import Admitted
@@ -30,7 +30,7 @@ NOTHING_USED = ("model_rejected", "model_busy", "model_unavailable", "model_not_
 """Failures in which a provider is known to charge nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Alarm:
     """Something an admin must see."""
 
@@ -39,7 +39,7 @@ class Alarm:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Charge:
     """What one attempt comes to. ``main`` goes with the hold; ``others`` are calls beside it; ``spent`` is by metric."""
 
@@ -51,7 +51,7 @@ class Charge:
     alarms: tuple[Alarm, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Counted:
     usage: TokenUsage
     certainty: Certainty

@@ -6,12 +6,13 @@ All of it happens outside any transaction.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.content import FileRef, Media, Message, Part, Text
 from tollhouse.plugin.errors import InvalidInput, NotFound
+from tollhouse.records import record
 from tollhouse.runtime.prepare import Planned, Prepared
 
 MAX_MEDIA = 10
@@ -19,7 +20,7 @@ Found = tuple[Part, FileRef | None]
 """A part, and what it is recorded as if it is not stored yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Resolved:
     """Parts with their bytes, those of remote pictures once they are fetched; ``fresh`` came with the request and are not
     stored."""

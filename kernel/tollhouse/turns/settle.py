@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from uuid import UUID
 from tollhouse.conversations.repository import title_of
 from tollhouse.plugin.content import Reply
 from tollhouse.plugin.errors import TollhouseError
+from tollhouse.records import record
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id
@@ -37,7 +38,7 @@ PATIENCE = 30.0
 """Seconds that a caller waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ended:
     """What a run came to: a reply or an error, and what it is charged."""
 

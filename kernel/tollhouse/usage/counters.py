@@ -14,6 +14,7 @@ from hashlib import blake2b
 from uuid import UUID
 
 from tollhouse.plugin.access import Metric, Window
+from tollhouse.records import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def counter_key(
     return CounterKey(UUID(bytes=digest), user_id, metric, window, start, end, agent_id, channel)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Standing:
     """The two numbers of a counter."""
 
@@ -61,7 +62,7 @@ class Standing:
 NOTHING = Standing()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Line:
     """Units to hold on one counter."""
 

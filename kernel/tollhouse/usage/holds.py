@@ -7,10 +7,10 @@ already resolved changes nothing, so every resolution may be repeated.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from tollhouse.records import record
 from tollhouse.store.sql import Statement
 from tollhouse.usage.counters import Line
 from tollhouse.usage.entries import APPENDED_CTE, ENTRIES
@@ -18,7 +18,7 @@ from tollhouse.usage.entries import APPENDED_CTE, ENTRIES
 State = Literal["settled", "released", "expired"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Hold:
     """A hold as the process that made it remembers it."""
 

@@ -24,6 +24,7 @@ from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
 from tollhouse.plugin.llm import ModelPrice
 from tollhouse.plugin.money import EXPONENTS
 from tollhouse.plugin.ports import Page
+from tollhouse.records import record
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id
 from tollhouse.usage import price_repository as rows
@@ -38,7 +39,7 @@ MAX_PRICE = 10**15  # a million units for a million tokens: beyond it is a slip 
 MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Price:
     """A price in force. ``id`` is the tenant's row, None for a suggestion; ``source``: ``tenant`` or the backend's name."""
 
