@@ -7,7 +7,7 @@ write take many rows at once (:class:`Rows`), because turns that come together a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tollhouse.store.json_text import json_text
@@ -56,9 +56,18 @@ class Rows:
         """``columns``: the SQL type of each, as in ``counters="uuid[]"``."""
         self.name = name
         self.columns = tuple(columns)
+        self._ids = tuple(column for column, kind in columns.items() if kind == "uuid")
+        self._id_arrays = tuple(column for column, kind in columns.items() if kind == "uuid[]")
         types = ", ".join(f"{column} {kind}" for column, kind in columns.items())
         self.cte = f"{name} AS MATERIALIZED (SELECT * FROM json_to_recordset(:{name}::text::json) AS x({types}))"
 
-    def params(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        """The parameter for ``rows``. What a row leaves out is NULL; what it holds beside the columns is ignored."""
+    def params(self, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+        """The parameter for ``rows``, whose ids become text on the way: the writer of JSON does not know the driver's own kind
+        of id by sight, and takes ten times as long for one."""
+        for row in rows:
+            for column in self._ids:
+                if (value := row[column]) is not None:
+                    row[column] = str(value)
+            for column in self._id_arrays:
+                row[column] = [str(value) for value in row[column]]
         return {self.name: json_text(rows)}

@@ -376,11 +376,11 @@ def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict
     """What the sweeper needs to write an entry if this process dies."""
     subscription = case.facts.subscription
     return {
-        "agent": version.agent_id,
-        "version": version.id,
-        "plan_version": subscription.plan_version_id if subscription else None,
-        "subscription": subscription.id if subscription else None,
-        "connection": candidate.connection_id,
+        "agent": str(version.agent_id),
+        "version": str(version.id),
+        "plan_version": str(subscription.plan_version_id) if subscription else None,
+        "subscription": str(subscription.id) if subscription else None,
+        "connection": str(candidate.connection_id),
         "backend": candidate.backend_name,
         "model": candidate.model,
         "channel": case.request.channel,
