@@ -85,30 +85,31 @@ def agent_is_published(case: Case) -> Reason | None:
 
 
 def subscription_is_current(case: Case) -> Reason | None:
-    if case.request.test or case.entitlement.usable:
+    if case.entitlement.usable or case.request.test:
         return None
     return reasons.BY_CODE[case.entitlement.reason]
 
 
 def email_is_verified(case: Case) -> Reason | None:
-    wants = case.plan is not None and case.plan.verified_email and not case.request.test
-    return reasons.UNVERIFIED if wants and not case.facts.user.verified else None
+    if case.plan is None or not case.plan.verified_email or case.facts.user.verified or case.request.test:
+        return None
+    return reasons.UNVERIFIED
 
 
 def plan_contains_agent(case: Case) -> Reason | None:
-    if case.request.test or case.plan is None or case.plan.all_agents:
+    if case.plan is None or case.plan.all_agents or case.request.test:
         return None
     return None if case.facts.agent is not None and case.facts.agent.id in case.plan.agents else reasons.NOT_IN_PLAN
 
 
 def plan_permits_channel(case: Case) -> Reason | None:
-    if case.request.test or case.plan is None or case.plan.channels is None:
+    if case.plan is None or case.plan.channels is None or case.request.test:
         return None
     return None if case.request.channel in case.plan.channels else reasons.CHANNEL_NOT_IN_PLAN
 
 
 def agent_is_ready(case: Case) -> Reason | None:
-    return None if case.request.test or (case.facts.agent and case.facts.agent.versions) else reasons.NO_VERSION
+    return None if (case.facts.agent and case.facts.agent.versions) or case.request.test else reasons.NO_VERSION
 
 
 Rule = Callable[[Case], Reason | None]

@@ -21,6 +21,7 @@ from tollhouse.runtime.prepare import Planned
 log = logging.getLogger(__name__)
 
 MAX_PRIVATE = 500
+PARTS = (Text, Media)
 
 
 class Bound(Protocol):
@@ -126,7 +127,7 @@ def _name(bound: Bound) -> str:
 def _checked(found: Any, call: Call) -> Completion:
     """What the backend returned, if it is what the contract says."""
     name = call.planned.candidate.backend_name
-    if not isinstance(found, Completion) or not all(isinstance(part, Text | Media) for part in found.parts):
+    if not isinstance(found, Completion) or not all(isinstance(part, PARTS) for part in found.parts):
         log.error("llm backend %s returned %s instead of a Completion of parts", name, type(found).__name__)
         raise BadCompletion(private=f"the backend returned {type(found).__name__}")
     if found.usage is not None and not isinstance(found.usage, TokenUsage):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as DriversUUID  # the kind that it reads, too: a UUID that is quick to make and to hash
@@ -12,7 +14,29 @@ from asyncpg.pgproto.pgproto import UUID as DriversUUID  # the kind that it read
 
 def new_id() -> UUID:
     """A fresh UUIDv7: 48 bits of milliseconds, 12 of the fraction of a millisecond, 62 random."""
-    return _uuid7(time.time_ns(), int.from_bytes(os.urandom(8), "big"))
+    return _uuid7(time.time_ns(), _noise())
+
+
+NOISE: Final = 512
+_stock: Iterator[int] = iter(())
+
+
+def _noise() -> int:
+    """64 random bits, of a stock: asking the system each time costs more than all the rest of an id."""
+    global _stock
+    noise = next(_stock, None)
+    if noise is None:
+        noise, *rest = memoryview(os.urandom(8 * NOISE)).cast("Q")
+        _stock = iter(rest)
+    return noise
+
+
+def _forget_stock() -> None:
+    global _stock
+    _stock = iter(())
+
+
+os.register_at_fork(after_in_child=_forget_stock)  # two processes must not draw from one stock
 
 
 def id_floor(moment: datetime) -> UUID:

@@ -10,6 +10,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tollhouse.plugin import Catalog, InvalidInput, Mount, NotFound, Turns, context_of
 from tollhouse_api import answers, requests
@@ -19,8 +20,18 @@ from tollhouse_api.reference import CHAT_COMPLETIONS, MODEL, MODELS
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
+class ChatCompletions:
+    """``POST /v1/chat/completions``: an ASGI app of its own, because this is the busiest route of all."""
+
+    openapi = CHAT_COMPLETIONS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await chat_completions(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 async def chat_completions(request: Request) -> Response:
-    """``POST /v1/chat/completions``: a plain route, because this is the busiest of all."""
+    """One completion."""
     wanted = requests.parse(await request.body())
     headers = request.headers
     turn = requests.to_turn(wanted, headers.get("idempotency-key"), headers.get("x-conversation-id"))
@@ -69,7 +80,6 @@ async def unknown(request: Request) -> Response:
     raise UnknownEndpoint()
 
 
-chat_completions.openapi = CHAT_COMPLETIONS  # type: ignore[attr-defined]
 list_models.openapi = MODELS  # type: ignore[attr-defined]
 get_model.openapi = MODEL  # type: ignore[attr-defined]
 
@@ -78,7 +88,7 @@ def make_mount() -> Mount:
     """The routes. Plain Starlette routes describe themselves for OpenAPI by the attribute ``openapi``."""
     router = APIRouter()
     router.routes += [
-        Route("/chat/completions", chat_completions, methods=["POST"]),
+        Route("/chat/completions", ChatCompletions(), methods=["POST"]),
         Route("/models", list_models, methods=["GET"]),
         Route("/models/{id:path}", get_model, methods=["GET"]),
         Route("/{rest:path}", unknown, methods=ALL_METHODS),

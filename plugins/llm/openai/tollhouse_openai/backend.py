@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiohttp
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from tollhouse.plugin import (
     BackendError,
@@ -183,16 +185,23 @@ def _clean(private: str | None, config: OpenAIConfig) -> str | None:
 
 def _json_of(response: aiohttp.ClientResponse, raw: bytes, ctx: PluginContext[OpenAIConfig]) -> Any:
     """The JSON of a 2xx, whatever its Content-Type says; the right error for all else."""
-    try:
-        payload = json.loads(raw) if raw else None
-    except (ValueError, RecursionError):
-        payload = None
+    payload = _loaded(raw)
     if not 200 <= response.status < 300:
         raise error_of_status(response.status, response.headers, payload, raw.decode("utf-8", "replace"), ctx.now())
     if payload is None:
         kind = response.content_type
         raise BadCompletion(private=f"HTTP {response.status}, {len(raw)} bytes of {kind} that are not JSON")
     return payload
+
+
+def _loaded(raw: bytes) -> Any:
+    """What the bytes say as JSON; None if they are none. The fast reader is strict: half a surrogate pair is nothing to it."""
+    try:
+        return from_json(raw, cache_strings="keys")
+    except ValueError:
+        with suppress(ValueError, RecursionError):
+            return json.loads(raw)
+    return None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
