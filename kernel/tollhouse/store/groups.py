@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST = 8
+MOST = 16
 """The largest group. What is done together is answered together and comes back together: larger groups save little, and turn
 an even load into waves of which each turn waits for the last."""
 LANES = 4

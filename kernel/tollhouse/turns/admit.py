@@ -330,8 +330,9 @@ class Admission:
         return {one.hold.turn_id for one in again} - {row["id"] for row in rows}
 
     async def _write(self, conn: Any, tenant_id: UUID, admitted: Sequence[Admitted]) -> None:
-        rows = sql.ADMITTED.params([_row(one) for one in admitted])
-        await sql.ADMIT.rows(conn, tenant=tenant_id, runner=self._runner_id(), **rows)
+        rows = [_row(one) for one in admitted]
+        kept = any(row["message"] for row in rows)
+        await sql.ADMIT[kept].rows(conn, tenant=tenant_id, runner=self._runner_id(), **sql.ADMITTED.params(rows))
 
 
 def _history(ask: Ask, case: Case, talk: _Talk | None) -> tuple[UUID | None, Sequence[Message]]:

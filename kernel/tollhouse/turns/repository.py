@@ -67,8 +67,7 @@ ADMITTED = Rows(
     message="uuid",  # of what the person said, if it is kept
     parts="jsonb",
 )
-ADMIT = Statement(
-    f"""
+_ADMIT = f"""
     WITH {ADMITTED.cte}, {HOLD_CTES},
     turn AS (
         INSERT INTO turns (tenant_id, id, source_id, external_id, body_hash, user_id, agent_id, version_id, conversation_id,
@@ -76,7 +75,8 @@ ADMIT = Statement(
         SELECT :tenant, a.turn, a.source, a.external_id, a.body_hash, a.user_id, a.agent, a.version, a.conversation,
                a.channel, :runner, a.attempt
         FROM admitted a WHERE a.attempt = 1
-    ),
+    )"""
+_SAID = """,
     talk AS (
         INSERT INTO conversations (tenant_id, id, user_id, agent_id, title, channel)
         SELECT :tenant, a.conversation, a.user_id, a.agent, a.title, a.channel FROM admitted a WHERE a.title IS NOT NULL
@@ -84,10 +84,10 @@ ADMIT = Statement(
     said AS (
         INSERT INTO messages (tenant_id, id, conversation_id, turn_id, role, parts)
         SELECT :tenant, a.message, a.conversation, a.turn, 'user', a.parts FROM admitted a WHERE a.message IS NOT NULL
-    )
-    SELECT 1
-    """
-)
+    )"""
+ADMIT = {kept: Statement(f"{_ADMIT}{_SAID if kept else ''} SELECT 1") for kept in (True, False)}
+"""By whether a conversation keeps what anybody of the group says: the database starts up every part of a statement, for nothing
+where nobody needs it."""
 
 ENDED = Rows(
     "ended",
@@ -106,16 +106,16 @@ ENDED = Rows(
     parts="jsonb",
 )
 EVENTS = Rows("events", hold="uuid", id="uuid", subscriber="text", payload="jsonb")
-SETTLE = Statement(
-    f"""
-    WITH {ENDED.cte}, {RESOLVE_CTES}, {EVENTS.cte},
+_SETTLE = f"""
+    WITH {ENDED.cte}, {RESOLVE_CTES},
     done AS (
         UPDATE turns t SET state = e.turn_state, usage = e.usage, error = e.error, model = e.model, finished_at = app_now(),
                            reply = CASE WHEN e.conversation IS NULL OR t.conversation_id IS NOT NULL THEN e.reply END
         FROM h JOIN ended e ON e.hold = h.id
         WHERE t.tenant_id = :tenant AND t.id = ANY(ARRAY(SELECT turn FROM ended)) AND t.id = e.turn AND t.attempt = e.attempt
           AND (SELECT count(*) FROM locked) >= 0
-    ),
+    )"""
+_ANSWERED = """,
     talks AS MATERIALIZED (
         SELECT c.id FROM conversations c
         WHERE c.tenant_id = :tenant
@@ -132,15 +132,21 @@ SETTLE = Statement(
         UPDATE conversations c SET updated_at = app_now(), title = CASE WHEN c.title = '' THEN e.title ELSE c.title END
         FROM talks JOIN ended e ON e.conversation = talks.id
         WHERE c.tenant_id = :tenant AND c.id = ANY(ARRAY(SELECT id FROM talks)) AND c.id = talks.id
-    ),
+    )"""
+_TOLD = f""",
+    {EVENTS.cte},
     told AS (
         INSERT INTO outbox (tenant_id, id, kind, subscriber, payload)
         SELECT :tenant, x.id, 'event', x.subscriber, x.payload FROM h JOIN events x ON x.hold = h.id
-    )
-    SELECT id FROM h
-    """
-)
-"""Gives the holds that it resolved; the others had been resolved before, and nothing was done for them. A turn whose
+    )"""
+SETTLE = {
+    (kept, told): Statement(f"{_SETTLE}{_ANSWERED if kept else ''}{_TOLD if told else ''} SELECT id FROM h")
+    for kept in (True, False)
+    for told in (True, False)
+}
+"""By whether a conversation keeps anybody's reply, and whether anybody is told of it.
+
+Gives the holds that it resolved; the others had been resolved before, and nothing was done for them. A turn whose
 conversation was deleted meanwhile keeps no words. Counters are locked before turns, as admission does: who asks again with the
 same idempotency key holds the counters when it meets the turn."""
 

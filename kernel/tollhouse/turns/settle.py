@@ -122,7 +122,9 @@ class Settlement:
         return await self._store.run(tenant_scope(tenant_id), partial(self._write, tenant_id=tenant_id, group=group))
 
     async def _write(self, conn: Any, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
-        resolved = {row["id"] for row in await sql.SETTLE.rows(conn, tenant=tenant_id, **self._params(group))}
+        turns = [_turn(ended) for ended in group]
+        settle = sql.SETTLE[any(turn["message"] for turn in turns), bool(self._subscribers)]
+        resolved = {row["id"] for row in await settle.rows(conn, tenant=tenant_id, **self._params(group, turns))}
         outcomes = [ended.admitted.hold.id in resolved for ended in group]
         for ended, settled in zip(group, outcomes, strict=True):
             if settled:
@@ -137,11 +139,10 @@ class Settlement:
         for alarm in ended.charge.alarms:
             await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
 
-    def _params(self, group: Sequence[Ended]) -> dict[str, Any]:
-        turns, entries, events = [], [], []
+    def _params(self, group: Sequence[Ended], turns: list[dict[str, Any]]) -> dict[str, Any]:
+        entries, events = [], []
         for ended in group:
             hold, charge = ended.admitted.hold, ended.charge
-            turns.append(_turn(ended))
             used = charges(hold.lines, charge.spent)
             entries.append(charge.main.row(hold.id, [line.counter.id for line in hold.lines], used))
             if self._subscribers:
