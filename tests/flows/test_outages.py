@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.conftest import Cluster
 from tests.flows.asking import TURNS, hello, problem
@@ -68,6 +70,48 @@ async def test_a_database_that_is_away_is_a_503_until_it_is_back(tmp_path: Path)
     finally:
         await _kill(tmp_path / "db")
         await server.stop_if_unused()
+
+
+async def test_a_database_that_gives_no_answer_is_a_503_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tollhouse.store.store.ANSWER_SECONDS", 0.5)
+    server = EmbeddedServer(tmp_path / "db", settings={"fsync": "off"})
+    address = await server.start()
+    try:
+        await provision_embedded(address.dsn("postgres", "postgres"), "own")
+        dsn = address.dsn("tollhouse", "own")
+        await asyncio.to_thread(database.upgrade, dsn)
+        async with open_house(dsn, tmp_path) as house:
+            shop = await furnish(house, "frozen")
+            user = Client.program(house.app, shop.slug, shop.tokens["plain_key"])
+            assert (await user.post(TURNS, hello(shop))).status == 200
+            frozen = _processes(tmp_path / "db")
+            _signal(frozen, signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(15):
+                    answers = await asyncio.gather(*(user.post(TURNS, hello(shop)) for _ in range(20)))
+            finally:
+                _signal(frozen, signal.SIGCONT)
+            assert {problem(answer)[0] for answer in answers} == {503}
+            async with asyncio.timeout(20):
+                while (await user.post(TURNS, hello(shop))).status != 200:  # noqa: ASYNC110 - asked as a client would
+                    await asyncio.sleep(0.1)
+            assert await verify(house.store, shop.tenant_id) == []
+    finally:
+        await _kill(tmp_path / "db")
+        await server.stop_if_unused()
+
+
+def _processes(folder: Path) -> list[int]:
+    """Our own server: its postmaster and all that this one has started."""
+    postmaster = int((folder / "pg" / "postmaster.pid").read_text().splitlines()[0])
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return [postmaster, *map(int, children)]
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):  # a process that ended meanwhile
+            os.kill(process, number)
 
 
 async def _kill(folder: Path) -> None:

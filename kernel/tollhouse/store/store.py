@@ -52,6 +52,9 @@ LOST = (
 )
 ATTEMPTS = 5
 WAIT_SECONDS = 20.0
+ANSWER_SECONDS = 10.0
+"""How long a statement of the hot path may stay without an answer. A server that is well ends it long before that: this is for
+one that is cut off or frozen, and would keep everybody waiting."""
 
 
 class Store:
@@ -81,10 +84,16 @@ class Store:
         self._hot = HotPool(self._connect_hot, hot_pool_size)
         self._clock_sql = ""
 
-    async def _connect(self, **more: str) -> Any:
+    async def _connect(self, answer_seconds: float | None = None, **more: str) -> Any:
         settings = {**self._server_settings, **more}
         try:
-            return await asyncpg.connect(self.dsn, connection_class=ScopedConnection, server_settings=settings, timeout=5)
+            return await asyncpg.connect(
+                self.dsn,
+                connection_class=ScopedConnection,
+                server_settings=settings,
+                timeout=5,
+                command_timeout=answer_seconds,
+            )
         except asyncpg.PostgresError as error:  # it answers, and lets nobody in: starting, stopping, full
             raise DatabaseDown() from error
 
@@ -92,7 +101,7 @@ class Store:
         # The hot path's statements are few, prepared, and find rows by keys: planning each execution anew would cost more than
         # running it. (The planner would, because it takes a short array for cheaper than one of unknown length.) And because
         # they find by keys, no plan that reads a whole table is ever right, however small it was when last looked at.
-        return await self._connect(plan_cache_mode="force_generic_plan", enable_seqscan="off")
+        return await self._connect(ANSWER_SECONDS, plan_cache_mode="force_generic_plan", enable_seqscan="off")
 
     async def close(self) -> None:
         """Give all connections back."""

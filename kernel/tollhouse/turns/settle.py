@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
 """Seconds between tries to settle while the database is away; the last one again and again."""
 PATIENCE = 30.0
-"""Seconds that a caller waits for it."""
+"""Seconds that a caller waits for it, after the first try."""
 
 
 @record(frozen=True, slots=True)
@@ -67,18 +66,19 @@ class Settlement:
             DatabaseDown: it is still away; the settlement goes on for as long as this process lives.
         """
         first = self._groups.begin(ended.admitted.case.facts.tenant.id, ended)
-        begun = time.monotonic()
         try:
-            done, _ = await asyncio.wait((first,), timeout=PATIENCE)
+            settled = await asyncio.shield(first)
         except asyncio.CancelledError:
             self._go_on(ended, first)
             raise
-        if done and not first.cancelled() and first.exception() is None and first.result():  # nearly always
+        except Exception:  # it is raised again where it is dealt with
+            settled = False
+        if settled:  # nearly always
             self._busy.discard(ended.admitted.hold.id)
             return
         task = self._go_on(ended, first)
-        ended_tasks, _ = await asyncio.wait((task,), timeout=PATIENCE - (time.monotonic() - begun))
-        if not ended_tasks:
+        done, _ = await asyncio.wait((task,), timeout=PATIENCE)
+        if not done:
             raise DatabaseDown()
         task.result()
 
