@@ -15,10 +15,14 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.lane import Lane, nothing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+
+Lanes = Callable[[UUID, Callable[[], bool]], Lane]
+"""How a lane is opened, for a tenant: told whether another transaction follows the one that ends now."""
 
 MOST = 16
 """The largest group. What is done together is answered together and comes back together: larger groups save little, and turn
@@ -42,14 +46,17 @@ class Groups(Generic[T, R]):
 
     def __init__(
         self,
-        work: Callable[[UUID, Sequence[T]], Awaitable[Sequence[R | Exception]]],
+        lanes: Lanes,
+        work: Callable[[Lane, UUID, Sequence[T]], Awaitable[Sequence[R | Exception]]],
         *,
         abandoned: Callable[[R], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
-        """``work(tenant, items)`` does one transaction and gives, in the order of the items, what each came to: a result, or
-        the error that its own caller gets. What it raises has undone the whole group: then each is tried alone, so that one
-        bad item spoils nothing for the others. ``abandoned`` is told of results whose caller was cancelled meanwhile.
+        """``lanes`` opens a lane for a tenant. ``work(lane, tenant, items)`` does one transaction there and gives, in the order
+        of the items, what each came to: a result, or the error that its own caller gets. What it raises has undone the whole
+        group: then each is tried alone, so that one bad item spoils nothing for the others. ``abandoned`` is told of results
+        whose caller was cancelled meanwhile.
         """
+        self._lanes = lanes
         self._work = work
         self._abandoned = abandoned
         self._queues: dict[UUID, _Queue[T, R]] = {}
@@ -96,23 +103,25 @@ class Groups(Generic[T, R]):
             log.error("what was done for somebody who is gone could not be given back", exc_info=error)
 
     async def _drain(self, tenant_id: UUID, queue: _Queue[T, R]) -> None:
+        lane = self._lanes(tenant_id, lambda: bool(queue.waiting))
         try:
             while queue.waiting:
                 group = [queue.waiting.popleft() for _ in range(min(MOST, len(queue.waiting)))]
                 group = [(item, result) for item, result in group if not result.done()]
                 if group:
-                    await self._do(tenant_id, group)
+                    await self._do(lane, tenant_id, group)
         finally:
             queue.lanes -= 1
             if not queue.lanes and not queue.waiting:
                 self._queues.pop(tenant_id, None)
+            await lane.close()
 
-    async def _do(self, tenant_id: UUID, group: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _do(self, lane: Lane, tenant_id: UUID, group: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
-            outcomes = await self._work(tenant_id, [item for item, _ in group])
+            outcomes = await self._work(lane, tenant_id, [item for item, _ in group])
         except Exception as error:
             if len(group) > 1 and error.__class__ is not DatabaseDown:
-                await asyncio.gather(*(self._do(tenant_id, [one]) for one in group))
+                await asyncio.gather(*(self._do(self._lanes(tenant_id, nothing), tenant_id, [one]) for one in group))
                 return
             outcomes = [error if len(group) == 1 else _copy(error) for _ in group]
         except BaseException:  # this task is being cancelled: the process is ending

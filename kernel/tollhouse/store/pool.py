@@ -45,6 +45,11 @@ class HotPool:
         conn = await self._wait(timeout)
         return await self._make() if conn is None or conn.is_closed() else conn
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a connection: then nobody keeps one for longer than a transaction."""
+        return bool(self._waiting)
+
     async def _make(self) -> Any:
         """A new connection for a place that is counted already."""
         try:

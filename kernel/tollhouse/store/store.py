@@ -7,8 +7,6 @@ and the tenant with BEGIN. See ``docs/decisions/0003-two-pools.md`` for why ther
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -22,36 +20,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tollhouse.store.connection import ScopedConnection
-from tollhouse.store.errors import DatabaseDown, LockedTooLong
+from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.lane import LOST, REPEATABLE, Lane, nothing
 from tollhouse.store.pool import HotPool
 from tollhouse.store.scope import OPERATOR, Scope, tenant_scope
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-REPEATABLE = (
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.OutdatedSchemaCacheError,
-)
-LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the server ended the session in the middle of an exchange
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InsufficientResourcesError,  # no room: connections, memory, disk
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    OSError,
-    TimeoutError,
-)
-ATTEMPTS = 5
-WAIT_SECONDS = 20.0
 ANSWER_SECONDS = 10.0
 """How long a statement of the hot path may stay without an answer. A server that is well ends it long before that: this is for
 one that is cut off or frozen, and would keep everybody waiting."""
@@ -148,28 +123,15 @@ class Store:
     async def run(self, scope: Scope, work: Callable[[Any], Awaitable[T]]) -> T:
         """Run ``work(connection)`` in one transaction on the driver; ``work`` is repeated as a whole when it must be.
 
-        Repeats on deadlock, serialization failure and stale plans, so ``work`` has no effect outside the database.
-
         Raises:
             DatabaseDown: the database cannot be reached, or was lost.
         """
-        begin = "BEGIN;" + scope.sql + self._clock_sql
-        for attempt in range(ATTEMPTS):
-            try:
-                conn = await self._hot.acquire(WAIT_SECONDS)
-                try:
-                    return await _in_transaction(conn, begin, work)
-                finally:
-                    self._hot.release(conn)
-            except REPEATABLE as error:
-                log.info("transaction repeated after %s", type(error).__name__)
-                if attempt == ATTEMPTS - 1:
-                    raise DatabaseDown() from error
-            except asyncpg.LockNotAvailableError as error:
-                raise LockedTooLong() from error
-            except LOST as error:
-                raise DatabaseDown() from error
-        raise AssertionError("unreachable")
+        return await self.lane(scope).run(work)
+
+    def lane(self, scope: Scope | UUID, follows: Callable[[], bool] = nothing) -> Lane:
+        """For one such transaction after another; see :class:`Lane`."""
+        scope = tenant_scope(scope) if isinstance(scope, UUID) else scope
+        return Lane(self._hot, lambda: f"BEGIN;{scope.sql}{self._clock_sql}", follows)
 
     async def schema_revision(self) -> str | None:
         """The migration that the database stands at; None for an empty database."""
@@ -184,25 +146,3 @@ def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
     """A connection that the server has closed meanwhile is replaced before anybody gets it."""
     if connection.driver_connection.is_closed():
         raise DisconnectionError
-
-
-async def _in_transaction(conn: Any, begin: str, work: Callable[[Any], Awaitable[T]]) -> T:
-    """BEGIN with its scope, the work, COMMIT; any failure rolls back before the connection goes back to its pool."""
-    try:
-        await conn.execute(begin)
-        result = await work(conn)
-        await conn.execute("COMMIT")
-    except BaseException:
-        await _roll_back(conn)
-        raise
-    return result
-
-
-async def _roll_back(conn: Any) -> None:
-    """End a transaction that failed; a connection that cannot roll back (a cancelled statement keeps it busy) is closed."""
-    if conn.is_closed():
-        return
-    try:
-        await asyncio.shield(conn.execute("ROLLBACK", timeout=2))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
-        conn.terminate()

@@ -32,8 +32,7 @@ from tollhouse.records import record
 from tollhouse.runtime.prepare import Candidate, Prepared, Surroundings, prepare
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id, parse_id
-from tollhouse.store.scope import tenant_scope
-from tollhouse.store.store import Store
+from tollhouse.store.lane import Lane
 from tollhouse.turns import repository as sql
 from tollhouse.turns.errors import TakenOver
 from tollhouse.turns.fingerprint import body_hash
@@ -140,7 +139,6 @@ class Admission:
 
     def __init__(
         self,
-        store: Store,
         policy: PolicyEngine,
         plans: PlanCache,
         versions: VersionCache,
@@ -150,7 +148,6 @@ class Admission:
         model_timeout: float,
     ) -> None:
         """``model_timeout``: seconds that one call of a model may take at most."""
-        self._store = store
         self.policy = policy
         self._plans = plans
         self._versions = versions
@@ -159,14 +156,14 @@ class Admission:
         self._runner_id = runner_id
         self._model_timeout = model_timeout
 
-    async def admit(self, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception]:
+    async def admit(self, lane: Lane, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception]:
         """Admit turns of one tenant in one transaction; for each, what it is to be run with, or why it is not.
 
         Raises:
             asyncpg.UniqueViolationError: one of them has an idempotency key that came a moment earlier.
         """
         for _ in range(ROUNDS):
-            outcomes = await self._store.run(tenant_scope(tenant_id), partial(self._try, tenant_id=tenant_id, asks=asks))
+            outcomes = await lane.run(partial(self._try, tenant_id=tenant_id, asks=asks))
             if outcomes is not None:
                 return outcomes
         raise DatabaseDown()  # somebody removes counters as fast as we make them

@@ -59,7 +59,7 @@ class TurnService:
         """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again."""
         self.store = store
         self.policy = policy
-        self._admissions: Groups[Ask, Admitted] = Groups(admission.admit, abandoned=self._give_up)
+        self._admissions: Groups[Ask, Admitted] = Groups(store.lane, admission.admit, abandoned=self._give_up)
         self._runtime = runtime
         self._settlement = settlement
         self._media = media

@@ -19,6 +19,7 @@ from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id
 from tollhouse.store.json_text import json_text
+from tollhouse.store.lane import Lane
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
@@ -55,7 +56,7 @@ class Settlement:
         self._store = store
         self._subscribers = tuple(subscribers)
         self._busy = busy
-        self._groups: Groups[Ended, bool] = Groups(self._settle)
+        self._groups: Groups[Ended, bool] = Groups(store.lane, self._settle)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def settle(self, ended: Ended) -> None:
@@ -117,9 +118,9 @@ class Settlement:
                 await self._until_settled(replace(ended, charge=unknown, reply=None, error=TurnInterrupted()))
                 raise
 
-    async def _settle(self, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
+    async def _settle(self, lane: Lane, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
         """For each, whether its hold was still open and is resolved now."""
-        return await self._store.run(tenant_scope(tenant_id), partial(self._write, tenant_id=tenant_id, group=group))
+        return await lane.run(partial(self._write, tenant_id=tenant_id, group=group))
 
     async def _write(self, conn: Any, tenant_id: UUID, group: Sequence[Ended]) -> list[bool]:
         turns = [_turn(ended) for ended in group]

@@ -164,7 +164,7 @@ def build(
     turns = TurnService(
         store,
         policy,
-        Admission(store, policy, cache, versions, connections, prices, lambda: runner.id, settings.model_timeout),
+        Admission(policy, cache, versions, connections, prices, lambda: runner.id, settings.model_timeout),
         Runtime(connections.bound),
         Settlement(store, host.subscribers("turn.finished"), runner.busy),
         MediaLoader(files, (outbound or Outbound()).fetch),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import pytest
 
 from tollhouse.store.errors import DatabaseDown, LockedTooLong
 from tollhouse.store.groups import CROWD, LANES, MOST, Groups
+from tollhouse.store.lane import Lane
+from tollhouse.store.pool import HotPool
 
 TENANT, OTHER = UUID(int=1), UUID(int=2)
 
@@ -23,7 +25,7 @@ class Work:
         self.fails: dict[int, Exception] = {}
         self.abandoned: list[int] = []
 
-    async def __call__(self, tenant_id: UUID, items: Sequence[int]) -> list[int | Exception]:
+    async def __call__(self, lane: Lane, tenant_id: UUID, items: Sequence[int]) -> list[int | Exception]:
         self.groups.append((tenant_id, list(items)))
         await self.gate.wait()
         for item in items:
@@ -35,6 +37,15 @@ class Work:
         self.abandoned.append(result)
 
 
+def _lane(tenant_id: UUID, follows: Callable[[], bool]) -> Lane:
+    """No database is asked here."""
+    return Lane(HotPool(_nowhere, 0), str, follows)
+
+
+async def _nowhere() -> None:
+    raise AssertionError
+
+
 @pytest.fixture
 def work() -> Work:
     return Work()
@@ -42,7 +53,7 @@ def work() -> Work:
 
 @pytest.fixture
 def groups(work: Work) -> Groups[int, int]:
-    return Groups(work, abandoned=work.give_up)
+    return Groups(_lane, work, abandoned=work.give_up)
 
 
 async def _later(groups: Groups[int, int], *items: int, tenant: UUID = TENANT) -> list[asyncio.Task[int]]:
@@ -137,11 +148,11 @@ async def test_what_was_done_for_somebody_who_is_gone_is_given_back(groups: Grou
 
 
 async def test_who_is_cancelled_in_the_moment_in_which_it_is_done_gives_it_back(work: Work) -> None:
-    async def done_and_cancelled(tenant_id: UUID, items: Sequence[int]) -> list[int | Exception]:
+    async def done_and_cancelled(lane: Lane, tenant_id: UUID, items: Sequence[int]) -> list[int | Exception]:
         asyncio.get_running_loop().call_soon(gone.cancel)  # runs after the result is set, before its caller wakes up
         return [2 * item for item in items]
 
-    groups = Groups(done_and_cancelled, abandoned=work.give_up)
+    groups = Groups(_lane, done_and_cancelled, abandoned=work.give_up)
     gone = asyncio.create_task(groups.add(TENANT, 7))
     with pytest.raises(asyncio.CancelledError):
         await gone
@@ -153,7 +164,7 @@ async def test_giving_back_holds_nobody_up(work: Work) -> None:
     async def stuck(result: int) -> None:
         await asyncio.Event().wait()
 
-    groups = Groups(work, abandoned=stuck)
+    groups = Groups(_lane, work, abandoned=stuck)
     await _later(groups, 0)
     gone, kept = await _later(groups, 1, 2)
     work.gate.set()

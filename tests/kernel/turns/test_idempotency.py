@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -71,9 +69,9 @@ async def test_of_parallel_retries_of_a_failed_turn_one_runs(world: World, monke
     groups, gate = world.container.turns._admissions, asyncio.Event()
     admit = groups._work
 
-    async def held_up(tenant_id: UUID, asks: Sequence[Any]) -> Any:
+    async def held_up(*group: Any) -> Any:
         await gate.wait()
-        return await admit(tenant_id, asks)
+        return await admit(*group)
 
     monkeypatch.setattr(groups, "_work", held_up)
     other = asyncio.create_task(world.container.turns.run(caller, say()))  # while this is admitted, they meet in one group

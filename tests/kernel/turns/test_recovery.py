@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -115,8 +113,8 @@ async def test_a_settlement_whose_answer_was_lost_is_not_posted_twice(world: Wor
     settlement = world.container.turns._settlement
     settle, lost = settlement._settle, []
 
-    async def commit_and_lose_the_answer(tenant_id: UUID, group: Sequence[Any]) -> list[bool]:
-        outcome = await settle(tenant_id, group)
+    async def commit_and_lose_the_answer(*group: Any) -> list[bool]:
+        outcome = await settle(*group)
         if not lost:
             lost.append(outcome)
             raise DatabaseDown()
@@ -136,8 +134,8 @@ async def test_an_admission_whose_answer_was_lost_does_not_stay_held(world: Worl
     groups = world.container.turns._admissions
     admit = groups._work
 
-    async def commit_and_lose_the_answer(tenant_id: UUID, asks: Sequence[Any]) -> Any:
-        await admit(tenant_id, asks)
+    async def commit_and_lose_the_answer(*group: Any) -> Any:
+        await admit(*group)
         raise DatabaseDown()
 
     with monkeypatch.context() as patched:
@@ -161,10 +159,10 @@ async def test_a_settlement_outlives_its_caller(world: World, monkeypatch: pytes
     settlement = world.container.turns._settlement
     settle, gate, asked = settlement._settle, asyncio.Event(), asyncio.Event()
 
-    async def held_up(tenant_id: UUID, group: Sequence[Any]) -> list[bool]:
+    async def held_up(*group: Any) -> list[bool]:
         asked.set()
         await gate.wait()
-        return await settle(tenant_id, group)
+        return await settle(*group)
 
     monkeypatch.setattr(settlement._groups, "_work", held_up)
     task = asyncio.create_task(world.container.turns.run(caller, say()))
