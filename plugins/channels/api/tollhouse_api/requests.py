@@ -13,15 +13,17 @@ from tollhouse.plugin import FieldError, InvalidInput, Media, Message, Part, Tex
 from tollhouse_api.errors import BadRequest, malformed, unsupported
 
 DATA_URL: Final = re.compile(r"data:([A-Za-z0-9.+/-]{1,100})?(?:;[A-Za-z0-9.=\"-]{1,100})*;base64,", re.ASCII)
-PASSED_ON: Final = (
-    "temperature",
-    "top_p",
-    "stop",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "response_format",
-    "reasoning_effort",
+PASSED_ON: Final = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "response_format",
+        "reasoning_effort",
+    }
 )
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "opus": "audio/ogg", "ogg": "audio/ogg"}
 MAX_MESSAGES: Final = 2_000
@@ -180,7 +182,10 @@ def _place(request: ChatRequest, steps: list[str]) -> str:
 
 def _last(request: ChatRequest) -> int:
     """Which message the user says now; -1 if there is none."""
-    return max((i for i, message in enumerate(request.messages) if message.role == "user"), default=-1)
+    last = len(request.messages) - 1
+    while last >= 0 and request.messages[last].role != "user":
+        last -= 1
+    return last
 
 
 def external_id(header: str | None) -> str | None:
@@ -196,7 +201,8 @@ def external_id(header: str | None) -> str | None:
 
 
 def _parameters(request: ChatRequest) -> dict[str, Any]:
-    wishes = {name: value for name in PASSED_ON if (value := getattr(request, name)) is not None}
+    sent = request.model_fields_set & PASSED_ON
+    wishes = {name: value for name in sent if (value := getattr(request, name)) is not None}
     bounds = [bound for bound in (request.max_tokens, request.max_completion_tokens) if bound is not None]
     if bounds:
         wishes["max_tokens"] = min(bounds)

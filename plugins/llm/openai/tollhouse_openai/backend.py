@@ -208,7 +208,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, up to :data:`MAX_BODY` bytes after decompression; leaving early closes the connection."""
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         size += len(chunk)
         if size > MAX_BODY:
             response.close()
