@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from asyncpg.pgproto.pgproto import UUID as DriversUUID  # the kind that it reads, too: a UUID that is quick to make and to hash
+from asyncpg.pgproto.pgproto import UUID as DriversUUID
 
 
 def new_id() -> UUID:
@@ -48,13 +48,22 @@ def _uuid7(nanoseconds: int, noise: int) -> UUID:
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
     fraction = rest * 4096 // 1_000_000
     number = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | noise & (1 << 62) - 1
-    made: UUID = DriversUUID(number.to_bytes(16, "big"))
+    return id_of(number.to_bytes(16, "big"))
+
+
+def id_of(sixteen: bytes) -> UUID:
+    """The id of these bytes: a UUID of the driver's kind, which is quick to make, to hash and to write."""
+    made: UUID = DriversUUID(sixteen)
     return made
+
+
+SHORTEST: Final = 32
+"""Characters of an id without its dashes; most texts that are none, such as an agent's short name, have fewer."""
 
 
 def parse_id(text: str) -> UUID | None:
     """The id in ``text``, or None if it is not one; callers answer "not found", as for an id nobody has."""
     try:
-        return UUID(text)
-    except (ValueError, AttributeError):
+        return UUID(text) if len(text) >= SHORTEST else None
+    except (ValueError, AttributeError, TypeError):  # what a plugin gives may be no text at all
         return None

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from tollhouse.plugin.access import Metric, Window
 from tollhouse.records import record
+from tollhouse.store.ids import id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def counter_key(
     """The key with its id; remembered, because a window's name is asked for at every turn. ``start`` and ``end`` are aware."""
     name = f"{user_id}|{metric}|{agent_id}|{channel}|{window}|{start.timestamp():.0f}"
     digest = blake2b(name.encode(), digest_size=16).digest()
-    return CounterKey(UUID(bytes=digest), user_id, metric, window, start, end, agent_id, channel)
+    return CounterKey(id_of(digest), user_id, metric, window, start, end, agent_id, channel)
 
 
 @record(frozen=True, slots=True)
