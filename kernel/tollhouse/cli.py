@@ -130,14 +130,16 @@ def tenants() -> None:
 @tenants.command("create")
 @click.argument("slug")
 @click.option("--name", help="What its users read; the slug by default.")
-@click.option("--currency", default="EUR", show_default=True)
+@click.option("--currency", default="EUR", show_default=True, help="What a new plan begins with.")
+@click.option("--cost-currency", default="USD", show_default=True, help="What model costs are counted in.")
 @click.option("--timezone", default="UTC", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def tenants_create(slug: str, name: str | None, currency: str, timezone: str, as_json: bool) -> None:
+def tenants_create(slug: str, name: str | None, currency: str, cost_currency: str, timezone: str, as_json: bool) -> None:
     """Create a tenant; prints its owner's one-time link."""
     from tollhouse.wiring.commands import create_tenant
 
-    made = in_container(lambda c: create_tenant(c, slug, name or slug, currency, timezone))
+    values = {"currency": currency, "cost_currency": cost_currency, "timezone": timezone}
+    made = in_container(lambda c: create_tenant(c, slug, name or slug, **values))
     say(made if as_json else f"tenant {made['slug']} is made; its owner comes in, once, by {made['owner_link']}", as_json)
 
 

@@ -185,9 +185,14 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
         "model": "m",
         "input_per_million": "1",
         "output_per_million": "2",
-        "currency": "USD",
     },
-    "POST /console/settings": lambda i: {"name": "Shop", "timezone": "UTC", "currency": "EUR", "language": "en"},
+    "POST /console/settings": lambda i: {
+        "name": "Shop",
+        "timezone": "UTC",
+        "currency": "EUR",
+        "cost_currency": "USD",
+        "language": "en",
+    },
     "POST /console/tenants": lambda i: {
         "slug": f"m{i['fresh']}",
         "name": "New",

@@ -108,7 +108,7 @@ async def run_jobs(house: House, tenant: Furnished) -> None:
 def command_examples(tenant: Furnished) -> Mapping[str, Sequence[Any]]:
     """Arguments of every command that works on the services of an installation."""
     return {
-        "create_tenant": (f"c{tenant.slug[-8:]}", "New", "EUR", "UTC"),
+        "create_tenant": (f"c{tenant.slug[-8:]}", "New"),
         "list_tenants": (),
         "rotate_keys": (),
         "sign_in_link": (f"owner-{tenant.secret}@example.test", tenant.slug),

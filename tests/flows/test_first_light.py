@@ -213,7 +213,7 @@ async def _turn(client: Client) -> Any:
 
 
 async def test_a_second_tenant_begins_with_its_owners_link(first: Installation) -> None:
-    made = await create_tenant(first.process.container, "second", "Second shop", "EUR", "Europe/Berlin")
+    made = await create_tenant(first.process.container, "second", "Second shop", currency="EUR", timezone="Europe/Berlin")
     link = urlsplit(made["owner_link"])
     assert f"{link.scheme}://{link.netloc}" == first.address
     assert link.path.startswith("/t/second/claim/")

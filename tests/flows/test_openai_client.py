@@ -37,7 +37,19 @@ class Door:
     def __init__(self, world: World) -> None:
         self.world = world
         self.tenant = Tenant(
-            TENANT.id, "default", "Acme", "active", "UTC", None, None, "EUR", "en", (), None, datetime(2026, 1, 1, tzinfo=UTC)
+            TENANT.id,
+            "default",
+            "Acme",
+            "active",
+            "UTC",
+            None,
+            None,
+            "EUR",
+            "USD",
+            "en",
+            (),
+            None,
+            datetime(2026, 1, 1, tzinfo=UTC),
         )
 
     async def by_slug(self, slug: str) -> Tenant:

@@ -11,12 +11,14 @@ from tollhouse.plugin.money import Money
 from tollhouse.plugin.ports import LimitInfo, PlanInfo
 
 
-def plan_infos(plans: Sequence[Plan], agents: Mapping[UUID, Row], current: UUID | None = None) -> Sequence[PlanInfo]:
+def plan_infos(
+    plans: Sequence[Plan], agents: Mapping[UUID, Row], cost_currency: str, current: UUID | None = None
+) -> Sequence[PlanInfo]:
     """Plans as users see them: only published agents are named. ``current`` is the id of the reader's own plan."""
-    return [_info(plan, agents, plan.id == current) for plan in plans]
+    return [_info(plan, agents, cost_currency, plan.id == current) for plan in plans]
 
 
-def _info(plan: Plan, agents: Mapping[UUID, Row], current: bool) -> PlanInfo:
+def _info(plan: Plan, agents: Mapping[UUID, Row], cost_currency: str, current: bool) -> PlanInfo:
     version = plan.version
     shown = [
         row["slug"]
@@ -29,7 +31,7 @@ def _info(plan: Plan, agents: Mapping[UUID, Row], current: bool) -> PlanInfo:
             limit.metric,
             limit.window,
             limit.amount,
-            limit_text(limit, names),
+            limit_text(limit, cost_currency, names),
             agents[limit.agent_id]["slug"] if limit.agent_id is not None and limit.agent_id in agents else None,
             limit.channel,
             limit.hard,

@@ -25,6 +25,7 @@ from tollhouse.store.ids import new_id, parse_id
 if TYPE_CHECKING:
     from tollhouse.host.caller import Caller
     from tollhouse.plugin.access import Principal
+    from tollhouse.plugin.context import TenantInfo
     from tollhouse.plugin.ports import PlanInfo
     from tollhouse.store.store import Store
 
@@ -86,13 +87,14 @@ class PlanService:
             raise NotFound()
         return [VersionSubscribers(row["id"], row["number"], row["created_at"], row["subscribers"]) for row in found]
 
-    async def public_plans(self, tenant_id: UUID, principal: Principal | None) -> Sequence[PlanInfo]:
+    async def public_plans(self, tenant: TenantInfo, principal: Principal | None) -> Sequence[PlanInfo]:
         """What is on offer, in the tenant's order; the principal's own plan is marked."""
+        tenant_id = tenant.id
         async with self.store.transaction(tenant_id) as conn:
             plans = await self._whole(conn, tenant_id, await rows.list_plans(conn, tenant_id, on_offer=True))
             agents = await rows.agent_names(conn, tenant_id)
             own = await current_subscription(conn, tenant_id, principal.user_id) if principal is not None else None
-        return plan_infos(plans, agents, None if own is None else own["plan_id"])
+        return plan_infos(plans, agents, tenant.cost_currency, None if own is None else own["plan_id"])
 
     # -- writing ------------------------------------------------------------------------------------------------------------
 

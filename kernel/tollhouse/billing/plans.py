@@ -160,8 +160,11 @@ _WINDOWS: Mapping[str, str] = {
 assert set(_WINDOWS) | {"now"} == set(get_args(Window))
 
 
-def limit_text(limit: PlanLimit, agents: Mapping[UUID, str] | None = None, cost_currency: str = "USD") -> str:
-    """A limit in the reader's words: "20 messages a day", "2 at the same time", "100,000 tokens a month with Guide"."""
+def limit_text(limit: PlanLimit, cost_currency: str, agents: Mapping[UUID, str] | None = None) -> str:
+    """A limit in the reader's words: "20 messages a day", "2 at the same time", "100,000 tokens a month with Guide".
+
+    ``cost_currency`` is the tenant's, for a limit of model cost.
+    """
     if limit.metric == "concurrent":
         text = f"{limit.amount:,} at the same time"
     elif limit.metric == "cost":

@@ -31,6 +31,34 @@ _LOAD = text(
 )
 
 
+_COST_LIMIT = text(
+    """
+    WITH current AS (SELECT id, plan_version_id FROM subscriptions
+        WHERE tenant_id = :tenant_id AND status IN ('pending', 'active', 'past_due', 'canceled')),
+    newest AS (SELECT DISTINCT ON (v.plan_id) v.id
+        FROM plan_versions v JOIN plans p ON p.tenant_id = v.tenant_id AND p.id = v.plan_id
+        WHERE v.tenant_id = :tenant_id AND p.status = 'active' ORDER BY v.plan_id, v.number DESC)
+    SELECT p.name FROM limits l
+    JOIN plan_versions v ON v.tenant_id = l.tenant_id AND v.id = l.plan_version_id
+    JOIN plans p ON p.tenant_id = l.tenant_id AND p.id = v.plan_id
+    WHERE l.tenant_id = :tenant_id AND l.metric = 'cost'
+      AND l.plan_version_id IN (SELECT id FROM newest UNION ALL SELECT plan_version_id FROM current)
+    UNION ALL
+    SELECT NULL FROM subscription_overrides o
+    WHERE o.tenant_id = :tenant_id AND o.metric = 'cost' AND o.subscription_id IN (SELECT id FROM current)
+    LIMIT 1
+    """
+)
+
+
+async def cost_limit_in_use(conn: AsyncConnection, tenant_id: UUID) -> str | None:
+    """A limit of model cost that is on offer or that somebody has, in words; None if there is none."""
+    found = (await conn.execute(_COST_LIMIT, {"tenant_id": tenant_id})).first()
+    if found is None:
+        return None
+    return f"a limit of the plan {found.name}" if found.name is not None else "a subscriber's own limit"
+
+
 async def load_versions(conn: AsyncConnection, tenant_id: UUID, ids: Sequence[UUID]) -> Sequence[Row]:
     """Whole versions, with their agents and limits, in one statement."""
     return (await conn.execute(_LOAD, {"tenant_id": tenant_id, "ids": list(ids)})).mappings().all()

@@ -45,11 +45,11 @@ async def show(desk: Desk) -> Response:
     if agent and channel:
         request = AccessRequest(person(desk, user, channel), agent, channel)
         values["decision"], steps = await desk.parts.policy.explain(request)
-        values["steps"] = [_said(step) for step in steps]
+        values["steps"] = [_said(step, desk.tenant.cost_currency) for step in steps]
     return desk.page("explain.html", section="users", **values)
 
 
-def _said(step: Step) -> tuple[bool, str, str]:
+def _said(step: Step, currency: str) -> tuple[bool, str, str]:
     """Whether a rule passed, what it asks, and what there is to say: of a limit as the person's own page says it."""
     limit = _LIMIT.fullmatch(step.rule)
     count = _USED.fullmatch(step.detail)
@@ -58,5 +58,6 @@ def _said(step: Step) -> tuple[bool, str, str]:
     metric, window = limit.groups()
     answered = f", {count[3]} being answered" if count[3] else ""
     if metric == "cost" and count[3]:
-        answered = f", {cost(int(count[3]))} set aside for what is being answered"
-    return step.passed, f"{meter(metric, window)}: {used(int(count[1]), int(count[2]), metric)}{answered}", ""
+        answered = f", {cost(int(count[3]), currency)} set aside for what is being answered"
+    counted = used(int(count[1]), int(count[2]), metric, currency)
+    return step.passed, f"{meter(metric, window)}: {counted}{answered}", ""

@@ -56,7 +56,7 @@ def price(amount: Money | int, interval: str, currency: str = "") -> str:
     return "Free" if not minor else f"{money(amount, currency)} {INTERVALS.get(interval, interval)}"
 
 
-def cost(nano: int | None, currency: str = "USD") -> str:
+def cost(nano: int | None, currency: str) -> str:
     """Nano-units: two digits after the point; below a hundredth, four that say something: ``$0.001235``."""
     if nano is None:
         return "unknown"
@@ -65,14 +65,14 @@ def cost(nano: int | None, currency: str = "USD") -> str:
     return _signed(value, currency, places)
 
 
-def exact_cost(nano: int, currency: str = "USD") -> str:
+def exact_cost(nano: int, currency: str) -> str:
     """Nano-units with every digit that counts, two at least: a price for a million tokens is not rounded."""
     value = Decimal(nano).scaleb(-NANO)
     digits = decimal(abs(nano), NANO).partition(".")[2]
     return _signed(value, currency, len(digits))
 
 
-def short_cost(nano: int, currency: str = "USD") -> str:
+def short_cost(nano: int, currency: str) -> str:
     """As :func:`cost`, for a figure: ``$12.4k`` from ten thousand on."""
     value = Decimal(nano).scaleb(-NANO)
     if abs(value) < 10_000:
@@ -162,10 +162,11 @@ def meter(metric: str, window: str) -> str:
     return METERS.get(metric, titled(metric)) + _SPANS.get(window, f" this {word(window)}")
 
 
-def used(amount: int, of: int, metric: str) -> str:
+def used(amount: int, of: int, metric: str, cost_currency: str) -> str:
     """``5 of 2,000``; cost as money."""
-    say = cost if metric == "cost" else number
-    return f"{say(amount)} of {say(of)}"
+    if metric == "cost":
+        return f"{cost(amount, cost_currency)} of {cost(of, cost_currency)}"
+    return f"{number(amount)} of {number(of)}"
 
 
 _BROWSERS: Final = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))

@@ -86,10 +86,11 @@ async def choices(desk: Desk) -> dict[str, Any]:
     return {"metrics": METRICS, "windows": WINDOWS, "agents": agents, "channels": channels}
 
 
-def texts(limits: Sequence[PlanLimit], agents: Sequence[AgentRow]) -> list[str]:
+def texts(desk: Desk, limits: Sequence[PlanLimit], agents: Sequence[AgentRow]) -> list[str]:
     """Limits in the reader's words."""
     names = {agent.id: agent.name for agent in agents}
-    return [limit_text(limit, names) + ("" if limit.hard else " (only a warning)") for limit in limits]
+    currency = desk.tenant.cost_currency
+    return [limit_text(limit, currency, names) + ("" if limit.hard else " (only a warning)") for limit in limits]
 
 
 @area.get("/subscriptions/{id}/limits", "manage")
@@ -126,7 +127,7 @@ async def _form(desk: Desk, form: Form) -> Response:
     own = {override.limit.id for override in detail.overrides}
     given = [limit for limit in detail.entitlement.limits if limit.id not in own]
     values = {"form": form, "detail": detail, "user": user, "plan": plan, "rows": rows_shown(form), **more}
-    values["limit_texts"] = texts(given, more["agents"])
+    values["limit_texts"] = texts(desk, given, more["agents"])
     return desk.page("overrides.html", status=form.status, section="subscriptions", **values)
 
 

@@ -28,7 +28,7 @@ async def index(desk: Desk) -> Response:
     """Every plan, the archived ones last."""
     plans = sorted(await desk.parts.plans.list(desk.tenant.id, archived=True), key=lambda plan: plan.status != "active")
     agents = (await desk.parts.agents.list(desk.tenant.id, limit=200)).items
-    words = {plan.id: texts(plan.version.limits, agents) for plan in plans}
+    words = {plan.id: texts(desk, plan.version.limits, agents) for plan in plans}
     return desk.page("plans.html", section="plans", plans=plans, words=words)
 
 
@@ -69,7 +69,7 @@ async def show(desk: Desk) -> Response:
         "agents": [one for one in agents if one.id in plan.version.agents],
     }
     values["channels"] = {name: found.obj.title for name, found in desk.parts.host.channels.items()}
-    return desk.page("plan.html", section="plans", limit_texts=texts(plan.version.limits, agents), **values)
+    return desk.page("plan.html", section="plans", limit_texts=texts(desk, plan.version.limits, agents), **values)
 
 
 @area.get("/plans/{id}/edit", "manage")

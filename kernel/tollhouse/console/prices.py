@@ -11,7 +11,6 @@ from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.console.parts import Row
 from tollhouse.plugin.errors import Conflict, InvalidInput
-from tollhouse.plugin.money import EXPONENTS
 from tollhouse.usage.prices import MAX_PRICE, check_price
 
 area = Area()
@@ -21,7 +20,6 @@ LABELS: Final = {
     "input_per_million": "Input",
     "cached_per_million": "Cached input",
     "output_per_million": "Output",
-    "currency": "Currency",
 }
 AMOUNTS = ("input_per_million", "output_per_million", "cached_per_million")
 
@@ -41,11 +39,10 @@ async def index(desk: Desk) -> Response:
 async def edit(desk: Desk) -> Response:
     """The form of a price, and its history."""
     backend, model = desk.query("backend"), desk.query("model")
-    form = Form.of(backend=backend, model=model, currency=desk.tenant.currency)
+    form = Form.of(backend=backend, model=model)
     price = await desk.parts.prices.get(desk.tenant.id, backend, model)
     if price is not None:
         form.fill({name: decimal(getattr(price, name), NANO) for name in AMOUNTS})
-        form.fill({"currency": price.currency})
     return await _form(desk, form)
 
 
@@ -54,9 +51,9 @@ async def save(desk: Desk) -> Response:
     """Set it, from now on."""
     form = await desk.form()
     amounts = _amounts(form)
-    backend, model, currency = form.text("backend"), form.text("model"), form.text("currency").upper()
+    backend, model = form.text("backend"), form.text("model")
     try:
-        form.weigh(lambda: check_price(backend, model, {}, currency))
+        form.weigh(lambda: check_price(backend, model, {}))
         form.check()
         await desk.parts.prices.set_price(
             desk.caller,
@@ -65,7 +62,6 @@ async def save(desk: Desk) -> Response:
             input_per_million=amounts["input_per_million"] or 0,
             output_per_million=amounts["output_per_million"] or 0,
             cached_per_million=amounts["cached_per_million"],
-            currency=currency,
         )
     except (InvalidInput, Conflict) as error:
         return await _form(desk, form.failed(error))
@@ -105,5 +101,5 @@ def _plugins(desk: Desk) -> dict[str, str]:
 async def _form(desk: Desk, form: Form) -> Response:
     history = await desk.parts.prices.history(desk.tenant.id, form.text("backend"), form.text("model"))
     form.labels = LABELS
-    values: dict[str, Any] = {"form": form, "history": history, "backends": _plugins(desk), "currencies": sorted(EXPONENTS)}
+    values: dict[str, Any] = {"form": form, "history": history, "backends": _plugins(desk)}
     return desk.page("price_form.html", status=form.status, section="prices", **values)

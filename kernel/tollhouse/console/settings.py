@@ -34,6 +34,7 @@ def _shown(tenant: Tenant) -> Form:
         name=tenant.name,
         timezone=tenant.next_timezone or tenant.timezone,
         currency=tenant.currency,
+        cost_currency=tenant.cost_currency,
         language=tenant.language,
         hosts="\n".join(tenant.hosts),
         daily_cost_cap=decimal(tenant.daily_cost_cap, NANO),
@@ -102,6 +103,7 @@ def _changes(form: Form, tenant: Tenant) -> TenantChanges:
         name=form.text("name"),
         timezone=form.text("timezone"),
         currency=form.text("currency"),
+        cost_currency=form.optional("cost_currency"),
         language=form.text("language"),
         hosts=[line.strip() for line in form.get("hosts").split("\n") if line.strip()],
         daily_cost_cap=form.amount("daily_cost_cap", NANO),
@@ -114,6 +116,9 @@ def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
     if error.http_code == "host_taken":
         form.problems.clear()
         form.refuse("hosts", error.detail)
+    if error.http_code == "cost_currency_in_use":
+        form.problems.clear()
+        form.refuse("cost_currency", error.detail)
     if "accent" in form.errors:
         form.errors["accent"] = "Write a colour as #7a1f3d"
     return form

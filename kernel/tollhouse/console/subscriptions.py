@@ -64,6 +64,6 @@ async def _page(desk: Desk, form: Form) -> Response:
     user = await desk.parts.users.get(desk.tenant.id, detail.summary.user_id)
     agents = (await desk.parts.agents.list(desk.tenant.id, limit=200)).items
     values: dict[str, Any] = {"detail": detail, "one": detail.summary.subscription, "user": user, "form": form}
-    values["limit_texts"] = texts(detail.entitlement.limits, agents)
-    values["override_texts"] = texts([one.limit for one in detail.overrides], agents)
+    values["limit_texts"] = texts(desk, detail.entitlement.limits, agents)
+    values["override_texts"] = texts(desk, [one.limit for one in detail.overrides], agents)
     return desk.page("subscription.html", status=form.status, section="subscriptions", **values)

@@ -30,7 +30,7 @@ async def index(desk: Desk) -> Response:
 @area.get("/tenants/new", "operator")
 async def new(desk: Desk) -> Response:
     """The form of a new tenant."""
-    return _form(desk, Form.of(currency="EUR", timezone="UTC", language="en"))
+    return _form(desk, Form.of(currency="EUR", cost_currency="USD", timezone="UTC", language="en"))
 
 
 @area.post("/tenants", "operator")
@@ -43,6 +43,7 @@ async def create(desk: Desk) -> Response:
         tokens.append(await new_owner_link(conn, tenant.id))
 
     values = {name: form.text(name) for name in ("currency", "timezone", "language")}
+    values["cost_currency"] = form.text("cost_currency") or "USD"
     try:
         tenant = await desk.parts.tenants.create(form.text("slug"), form.text("name"), actor=desk.actor, fill=fill, **values)
     except (InvalidInput, Conflict) as error:

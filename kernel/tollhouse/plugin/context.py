@@ -22,7 +22,11 @@ PortT = TypeVar("PortT")
 
 @dataclass(frozen=True, slots=True)
 class TenantInfo:
-    """What a plugin may know of the tenant it works for. ``base_url`` is where its pages begin, without a slash."""
+    """What a plugin may know of the tenant it works for. ``base_url`` is where its pages begin, without a slash.
+
+    ``currency`` is what its plans are sold in unless they say otherwise; ``cost_currency`` is what its models' costs, and
+    limits of cost, are counted in.
+    """
 
     id: UUID
     slug: str
@@ -31,6 +35,7 @@ class TenantInfo:
     currency: str
     language: str
     base_url: str
+    cost_currency: str = "USD"
 
 
 class State(Protocol):

@@ -34,15 +34,15 @@ def exponent(code: str) -> int:
     return EXPONENTS.get(code, 2)
 
 
-def valid_currency(code: str) -> str:
-    """The currency's code in upper case.
+def valid_currency(code: str, field: str = "currency") -> str:
+    """The currency's code in upper case; ``field`` is what the error names.
 
     Raises:
         InvalidInput: it is not a currency.
     """
     code = code.strip().upper()
     if code not in EXPONENTS:
-        raise InvalidInput("That is not a currency of ISO 4217, such as EUR or USD", field="currency")
+        raise InvalidInput("That is not a currency of ISO 4217, such as EUR or USD", field=field)
     return code
 
 

@@ -96,12 +96,12 @@ class PolicyEngine:
     @staticmethod
     def warnings(case: Case, result: Fit) -> tuple[str, ...]:
         """What is to be said of soft limits that are used up; nothing nearly always."""
-        return tuple(limit_sentence(soft, case.facts.tenant.timezone) for soft in result.soft) if result.soft else ()
+        return tuple(_sentence(case, soft) for soft in result.soft) if result.soft else ()
 
     def _denial(self, case: Case, reason: Reason, blocking: Applied | None = None) -> Decision:
         status, retryable, message, wait = reason.status, reason.retryable, reason.sentence, None
         if blocking is not None and reason is reasons.LIMIT:
-            message = limit_sentence(blocking, case.facts.tenant.timezone)
+            message = _sentence(case, blocking)
             if blocking.limit.window in SHORT_WINDOWS and blocking.limit.amount > 0:
                 status, retryable = 429, True
                 wait = 1 if blocking.limit.window == "now" else _seconds(case, blocking)
@@ -211,6 +211,10 @@ def _statuses(case: Case, applied: Sequence[Applied]) -> tuple[LimitStatus, ...]
     names: Mapping[UUID, str] = {agent.id: agent.slug} if agent else {}
     # What the tenant may spend in a day is the business of its staff; ``explain`` tells them.
     return tuple(status_of(one, names) for one in applied if one.limit.id != CAP_ID)
+
+
+def _sentence(case: Case, applied: Applied) -> str:
+    return limit_sentence(applied, case.facts.tenant.timezone, case.facts.tenant.cost_currency)
 
 
 def _seconds(case: Case, blocking: Applied) -> int:

@@ -37,6 +37,7 @@ class TenantFacts:
     language: str
     currency: str
     daily_cost_cap: int | None
+    cost_currency: str = "USD"
 
 
 @record(frozen=True, slots=True)
@@ -97,7 +98,8 @@ offered AS MATERIALIZED (
 )
 SELECT x.place, app_now() AS now,
     t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone, t.next_timezone_from,
-    t.language AS tenant_language, t.currency AS tenant_currency, t.daily_cost_cap,
+    t.language AS tenant_language, t.currency AS tenant_currency, t.cost_currency,
+    t.daily_cost_cap,
     u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
     u.language AS user_language,
     CASE x.kind
@@ -233,6 +235,7 @@ def _tenant(tenant_id: UUID, row: Any) -> TenantFacts:
         row["tenant_language"],
         row["tenant_currency"],
         row["daily_cost_cap"],
+        row["cost_currency"],
     )
 
 

@@ -18,14 +18,14 @@ _BACK = {
 }
 
 
-def limit_sentence(applied: Applied, zone: str) -> str:
+def limit_sentence(applied: Applied, zone: str, cost_currency: str) -> str:
     """What ran out, and when it comes back: "You have used all of your 20 messages a day. …"."""
     limit = applied.limit
     if limit.amount == 0:
         return "Your plan does not include this."
     if limit.metric == "concurrent":
-        return f"You already have {limit_text(limit)}; wait until one is finished."
-    allowance = limit_text(limit)
+        return f"You already have {limit_text(limit, cost_currency)}; wait until one is finished."
+    allowance = limit_text(limit, cost_currency)
     if applied.room <= 0:
         start = f"You have used all of your {allowance}." if limit.amount > 1 else f"You have used your {allowance}."
     else:

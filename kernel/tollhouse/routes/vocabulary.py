@@ -55,6 +55,7 @@ WORDS: Final[Mapping[str, Any]] = {
     "timezone": "Europe/Berlin",
     "next_timezone": None,
     "currency": "EUR",
+    "cost_currency": "USD",
     "status": "active",
     "agent": "guide",
     "agent_name": "Guide",

@@ -111,6 +111,7 @@ def info(tenant: Tenant, base_url: str) -> TenantInfo:
         currency=tenant.currency,
         language=tenant.language,
         base_url=base_url.rstrip("/"),
+        cost_currency=tenant.cost_currency,
     )
 
 

@@ -10,6 +10,11 @@ class SlugTaken(Conflict):
     title = "There is a tenant with this short name already"
 
 
+class CostCurrencyInUse(Conflict):
+    code = "cost_currency_in_use"
+    title = "Amounts are counted in this currency already"
+
+
 class HostTaken(Conflict):
     code = "host_taken"
     title = "This host name belongs to another tenant"

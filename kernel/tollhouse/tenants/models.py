@@ -16,6 +16,8 @@ tenants = global_table(
     # The zones before: [{"timezone", "until"}], oldest first. With them a moment stays on the local day that it was on.
     json("former_zones", default="[]"),
     txt("currency", default="EUR"),
+    # What models cost, cost limits and the daily stop are counted in it, and in no other.
+    txt("cost_currency", default="USD"),
     txt("language", default="en"),
     texts("hosts"),
     # The tenant's own daily stop: nano-units of model cost per local day; null for none.

@@ -20,7 +20,7 @@ from tollhouse.store.ids import new_id
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.tenants import repository, values
-from tollhouse.tenants.errors import HostTaken, SlugTaken
+from tollhouse.tenants.errors import CostCurrencyInUse, HostTaken, SlugTaken
 from tollhouse.tenants.scoping import within
 from tollhouse.tenants.values import Brand, Tenant, TenantSettings, effective_timezone, next_month_in
 
@@ -39,17 +39,24 @@ class TenantChanges:
     name: str | None = None
     timezone: str | None = None
     currency: str | None = None
+    cost_currency: str | None = None
     language: str | None = None
     hosts: Sequence[str] | None = None
     daily_cost_cap: int | Unset | None = UNSET
     brand: Brand | dict[str, Any] | None = None
 
 
+CostInUse = Callable[[AsyncConnection, UUID], Awaitable[str | None]]
+"""What counts model costs for a tenant, in words; None if nothing does."""
+
+
 class TenantService:
     """Makes, lists, suspends and changes tenants. Who may do so is checked by the caller, with ``auth.roles``."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, cost_in_use: Sequence[CostInUse] = ()) -> None:
+        """``cost_in_use`` are asked before the currency of costs is changed: amounts that count keep theirs."""
         self.store = store
+        self._cost_in_use = cost_in_use
 
     async def create(
         self,
@@ -58,6 +65,7 @@ class TenantService:
         *,
         actor: Actor,
         currency: str = "EUR",
+        cost_currency: str = "USD",
         timezone: str = "UTC",
         language: str = "en",
         hosts: Sequence[str] = (),
@@ -73,6 +81,7 @@ class TenantService:
             lambda: values.valid_slug(slug),
             lambda: values.valid_name(name),
             lambda: valid_currency(currency),
+            lambda: valid_currency(cost_currency, "cost_currency"),
             lambda: values.valid_timezone(timezone),
             lambda: values.valid_language(language),
         )
@@ -81,6 +90,7 @@ class TenantService:
             "slug": values.valid_slug(slug),
             "name": values.valid_name(name),
             "currency": valid_currency(currency),
+            "cost_currency": valid_currency(cost_currency, "cost_currency"),
             "timezone": values.valid_timezone(timezone),
             "language": values.valid_language(language),
             "hosts": list(values.valid_hosts(hosts)),
@@ -143,6 +153,7 @@ class TenantService:
         Raises:
             InvalidInput: something given is not valid.
             HostTaken: another tenant has one of the host names.
+            CostCurrencyInUse: a limit or the daily stop counts costs in the currency there is.
             NotFound: there is no such tenant.
         """
         plain = _plain_values(changes)
@@ -150,6 +161,8 @@ class TenantService:
             if "hosts" in plain:
                 await _check_hosts(conn, tenant_id, plain["hosts"])
             tenant = await _existing(conn, tenant_id, lock=True)
+            if plain.get("cost_currency", tenant.cost_currency) != tenant.cost_currency:
+                await self._check_cost_unused(conn, tenant)
             if changes.timezone is not None:
                 plain |= await _timezone_values(conn, tenant, values.valid_timezone(changes.timezone))
             if changes.brand is not None:
@@ -160,6 +173,13 @@ class TenantService:
                 data = {"fields": sorted(plain)}
                 await audit.record(conn, tenant_id, actor, "tenant.updated", target=("tenant", tenant_id), data=data)
             return await _existing(conn, tenant_id)
+
+    async def _check_cost_unused(self, conn: AsyncConnection, tenant: Tenant) -> None:
+        user = "the daily stop" if tenant.daily_cost_cap is not None else None
+        for used_by in self._cost_in_use:
+            user = user or await used_by(conn, tenant.id)
+        if user is not None:
+            raise CostCurrencyInUse(f"Model costs stay in {tenant.cost_currency}: {user} counts in it")
 
 
 def valid_brand(brand: Brand | dict[str, Any]) -> Brand:
@@ -185,6 +205,7 @@ def tenant_of(row: repository.Row, moment: datetime) -> Tenant:
         next_timezone=row["next_timezone"],
         next_timezone_from=row["next_timezone_from"],
         currency=row["currency"],
+        cost_currency=row["cost_currency"],
         language=row["language"],
         hosts=tuple(row["hosts"]),
         daily_cost_cap=row["daily_cost_cap"],
@@ -209,6 +230,7 @@ def check_changes(changes: TenantChanges) -> None:
 
     wanted(changes.name, values.valid_name)
     wanted(changes.currency, valid_currency)
+    wanted(changes.cost_currency, lambda code: valid_currency(code, "cost_currency"))
     wanted(changes.language, values.valid_language)
     wanted(changes.hosts, values.valid_hosts)
     wanted(changes.timezone, values.valid_timezone)
@@ -225,6 +247,8 @@ def _plain_values(changes: TenantChanges) -> dict[str, Any]:
         checked["name"] = values.valid_name(changes.name)
     if changes.currency is not None:
         checked["currency"] = valid_currency(changes.currency)
+    if changes.cost_currency is not None:
+        checked["cost_currency"] = valid_currency(changes.cost_currency, "cost_currency")
     if changes.language is not None:
         checked["language"] = values.valid_language(changes.language)
     if changes.hosts is not None:

@@ -49,7 +49,10 @@ class TenantSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A business on this installation. ``timezone`` is today's; ``next_timezone`` applies from ``next_timezone_from``."""
+    """A business on this installation. ``timezone`` is today's; ``next_timezone`` applies from ``next_timezone_from``.
+
+    ``currency`` is what a new plan begins with; ``cost_currency`` what model costs, cost limits and the daily stop are in.
+    """
 
     id: UUID
     slug: str
@@ -59,6 +62,7 @@ class Tenant:
     next_timezone: str | None
     next_timezone_from: datetime | None
     currency: str
+    cost_currency: str
     language: str
     hosts: tuple[str, ...]
     daily_cost_cap: int | None

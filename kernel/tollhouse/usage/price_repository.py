@@ -15,12 +15,27 @@ from tollhouse.usage.models import alarms, prices
 
 Row = Mapping[Any, Any]
 
-_REVISION = text("SELECT count(*) FROM prices WHERE tenant_id = :tenant_id")
+_REVISION = text(
+    "SELECT (SELECT count(*) FROM prices WHERE tenant_id = :tenant_id), cost_currency FROM tenants WHERE id = :tenant_id"
+)
+_COUNTED = text(
+    """
+    SELECT EXISTS (SELECT 1 FROM counters
+        WHERE tenant_id = :tenant_id AND metric = 'cost' AND window_end > app_now() AND (used > 0 OR held > 0))
+    """
+)
 
 
-async def revision(conn: AsyncConnection, tenant_id: UUID) -> int:
-    """Changes whenever a price is set: rows are only ever added."""
-    return int((await conn.execute(_REVISION, {"tenant_id": tenant_id})).scalar_one())
+async def revision(conn: AsyncConnection, tenant_id: UUID) -> tuple[int, str]:
+    """Changes whenever a price is set, as rows are only ever added; and the currency in which the tenant counts costs."""
+    number, currency = (await conn.execute(_REVISION, {"tenant_id": tenant_id})).one()
+    return number, currency
+
+
+async def cost_is_counted(conn: AsyncConnection, tenant_id: UUID) -> str | None:
+    """What counts costs in a window that still runs, in words; None if nothing does."""
+    counted = (await conn.execute(_COUNTED, {"tenant_id": tenant_id})).scalar_one()
+    return "what a running cost limit has counted" if counted else None
 
 
 async def all_prices(conn: AsyncConnection, tenant_id: UUID) -> Sequence[Row]:

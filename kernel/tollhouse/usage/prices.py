@@ -1,7 +1,8 @@
 """What models cost: the tenant's own prices, else what backends suggest, else unknown, which is an alarm and never 0.
 
 Prices are integers in nano-units of their currency per million tokens. The tenant's rows are only ever added: a price is in
-force from its ``valid_from`` until a newer one is.
+force from its ``valid_from`` until a newer one is. A tenant counts costs in one currency: a price in another is not in force,
+unless it is 0, so nothing that is counted ever mixes two.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -22,7 +23,6 @@ from sqlalchemy.exc import IntegrityError
 
 from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
 from tollhouse.plugin.llm import ModelPrice
-from tollhouse.plugin.money import EXPONENTS
 from tollhouse.plugin.ports import Page
 from tollhouse.records import record
 from tollhouse.store import audit
@@ -54,6 +54,12 @@ class Price:
     def free(self) -> bool:
         """Whether any number of tokens costs nothing."""
         return not (self.input_per_million or self.output_per_million or self.cached_per_million)
+
+    def counted_in(self, currency: str) -> Price | None:
+        """The same for costs in ``currency``; None if it is in another one. What costs nothing does so in every currency."""
+        if self.currency == currency:
+            return self
+        return replace(self, currency=currency) if self.free else None
 
     def snapshot(self) -> dict[str, Any]:
         """As a ledger entry keeps it."""
@@ -101,11 +107,14 @@ class PriceExists(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One model of the catalogue: the price in force, what its backend suggests, and who set the tenant's price and when."""
+    """One model of the catalogue: the price in force, what its backend suggests, and who set the tenant's price and when.
+
+    ``price`` is None where the suggestion is in another currency than the tenant counts costs in.
+    """
 
     backend: str
     model: str
-    price: Price
+    price: Price | None
     suggestion: Price | None = None
     valid_from: datetime | None = None
     created_by: UUID | None = None
@@ -124,16 +133,17 @@ class PriceChange:
 @dataclass(slots=True)
 class _TenantPrices:
     revision: int
+    currency: str
     checked: float
     now: datetime
-    # Each model's rows, oldest first.
-    models: dict[tuple[str, str], list[rows.Row]] = field(default_factory=dict)
+    # Each model's rows that are counted in that currency, oldest first.
+    models: dict[tuple[str, str], list[tuple[Price, rows.Row]]] = field(default_factory=dict)
 
-    def row_at(self, key: tuple[str, str], at: datetime) -> rows.Row | None:
+    def own_at(self, key: tuple[str, str], at: datetime) -> tuple[Price, rows.Row] | None:
         own = self.models.get(key)
         if not own:
             return None
-        found = bisect_right(own, at, key=lambda row: row["valid_from"])
+        found = bisect_right(own, at, key=lambda one: one[1]["valid_from"])
         return own[found - 1] if found else None
 
 
@@ -159,11 +169,12 @@ class PriceBook:
         return self._effective(known, (backend, model), at or known.now)
 
     def _effective(self, known: _TenantPrices, key: tuple[str, str], at: datetime) -> Price | None:
-        row = known.row_at(key, at)
-        if row is not None:
-            return _price(row)
+        own = known.own_at(key, at)
+        if own is not None:
+            return own[0]
         assert self._suggested is not None
-        return self._suggested.get(key)
+        suggested = self._suggested.get(key)
+        return None if suggested is None else suggested.counted_in(known.currency)
 
     async def _fresh(self, tenant_id: UUID) -> _TenantPrices:
         known = self._tenants.get(tenant_id)
@@ -189,13 +200,14 @@ class PriceBook:
         checked = time.monotonic()
         async with self.store.transaction(tenant_id) as conn:
             now = await rows.now(conn)
-            revision = await rows.revision(conn, tenant_id)
-            if known is not None and known.revision == revision:
+            revision, currency = await rows.revision(conn, tenant_id)
+            if known is not None and (known.revision, known.currency) == (revision, currency):
                 known.checked, known.now = checked, now
                 return known
-            loaded = _TenantPrices(revision, checked, now)
+            loaded = _TenantPrices(revision, currency, checked, now)
             for row in await rows.all_prices(conn, tenant_id):
-                loaded.models.setdefault((row["backend"], row["model"]), []).append(row)
+                if (price := _price(row).counted_in(currency)) is not None:
+                    loaded.models.setdefault((row["backend"], row["model"]), []).append((price, row))
         self._tenants[tenant_id] = loaded
         self._tenants.move_to_end(tenant_id)
         while len(self._tenants) > CACHED_TENANTS:
@@ -213,10 +225,12 @@ class PriceBook:
         input_per_million: int,
         output_per_million: int,
         cached_per_million: int | None = None,
-        currency: str = "USD",
+        currency: str | None = None,
         valid_from: datetime | None = None,
     ) -> Price:
         """Set the tenant's own price, from now or from ``valid_from``; what was charged before keeps its price.
+
+        ``currency`` is the one in which the tenant counts costs; who names another one is told so.
 
         Raises:
             InvalidInput: an amount, the currency, the names or the moment is not acceptable.
@@ -227,27 +241,26 @@ class PriceBook:
             "output_per_million": output_per_million,
             "cached_per_million": cached_per_million,
         }
-        check_price(backend, model, amounts, currency)
+        check_price(backend, model, amounts)
         price_id, tenant_id = new_id(), caller.tenant.id
-        values = {"id": price_id, "backend": backend, "model": model, **amounts, "currency": currency, "source": "tenant"}
         try:
             async with self.store.transaction(tenant_id) as conn:
-                now = await rows.now(conn)
-                if valid_from is not None and valid_from.tzinfo is None:
-                    raise InvalidInput("Say the offset too, as in 2027-01-01T00:00:00Z.", field="valid_from")
-                if valid_from is not None and valid_from < now:
-                    raise InvalidInput("A price cannot begin in the past.", field="valid_from")
+                now, (_, counted) = await rows.now(conn), await rows.revision(conn, tenant_id)
+                if currency not in (None, counted):
+                    raise InvalidInput(f"Model costs are counted in {counted} here; the settings say so.", field="currency")
+                begins = _beginning(valid_from, now)
+                data = {"backend": backend, "model": model, **amounts, "currency": counted, "valid_from": begins}
                 user_id = caller.principal.user_id if caller.principal and not caller.principal.operator else None
-                await rows.insert_price(conn, tenant_id, {**values, "valid_from": valid_from or now, "created_by": user_id})
+                row = {**data, "id": price_id, "source": "tenant", "created_by": user_id}
+                await rows.insert_price(conn, tenant_id, row)
                 await rows.settle_alarm(conn, tenant_id, f"{backend}/{model}")
-                data = {"backend": backend, "model": model, **amounts, "currency": currency, "valid_from": valid_from or now}
                 await audit.record(conn, tenant_id, caller.actor, "price.set", target=("price", price_id), data=data)
         except IntegrityError as error:
             if "uq_prices" not in str(error.orig):
                 raise
             raise PriceExists() from None
         self._tenants.pop(tenant_id, None)
-        return Price(input_per_million, output_per_million, cached_per_million, currency, "tenant", price_id)
+        return Price(input_per_million, output_per_million, cached_per_million, counted, "tenant", price_id)
 
     async def catalogue(
         self, tenant_id: UUID, *, search: str = "", cursor: str | None = None, limit: int = 50
@@ -271,10 +284,10 @@ class PriceBook:
     def _entry(self, known: _TenantPrices, key: tuple[str, str]) -> CatalogueEntry | None:
         assert self._suggested is not None
         suggestion = self._suggested.get(key)
-        row = known.row_at(key, known.now)
-        if row is not None:
-            return CatalogueEntry(*key, _price(row), suggestion, row["valid_from"], row["created_by"])
-        return None if suggestion is None else CatalogueEntry(*key, suggestion, suggestion)
+        own = known.own_at(key, known.now)
+        if own is not None:
+            return CatalogueEntry(*key, own[0], suggestion, own[1]["valid_from"], own[1]["created_by"])
+        return None if suggestion is None else CatalogueEntry(*key, suggestion.counted_in(known.currency), suggestion)
 
     async def history(self, tenant_id: UUID, backend: str, model: str) -> list[PriceChange]:
         """Every price the tenant set for a model, newest first, those to come included."""
@@ -283,7 +296,15 @@ class PriceBook:
         return [PriceChange(_price(row), row["valid_from"], row["created_by"], row["created_by_email"]) for row in found]
 
 
-def check_price(backend: str, model: str, amounts: Mapping[str, int | None], currency: str) -> None:
+def _beginning(valid_from: datetime | None, now: datetime) -> datetime:
+    if valid_from is not None and valid_from.tzinfo is None:
+        raise InvalidInput("Say the offset too, as in 2027-01-01T00:00:00Z.", field="valid_from")
+    if valid_from is not None and valid_from < now:
+        raise InvalidInput("A price cannot begin in the past.", field="valid_from")
+    return valid_from or now
+
+
+def check_price(backend: str, model: str, amounts: Mapping[str, int | None]) -> None:
     """What can be said about a price without asking the database.
 
     Raises:
@@ -294,8 +315,6 @@ def check_price(backend: str, model: str, amounts: Mapping[str, int | None], cur
         for name, amount in amounts.items()
         if amount is not None and not 0 <= amount <= MAX_PRICE
     ]
-    if currency not in EXPONENTS:
-        errors.append(FieldError("#/currency", "That is not a currency of ISO 4217, such as EUR or USD."))
     errors += [
         FieldError(f"#/{name}", "A name of 1 to 200 characters, please.")
         for name, value in (("backend", backend), ("model", model))

@@ -102,14 +102,14 @@ async def check_database(settings: Settings) -> list[str]:
     return [f"the schema is {HEAD}", "the master key fits", f"connections: {needed} needed, {available} available"]
 
 
-async def create_tenant(container: Container, slug: str, name: str, currency: str, timezone: str) -> dict[str, Any]:
-    """A new tenant and the one-time link of its owner."""
+async def create_tenant(container: Container, slug: str, name: str, **terms: str) -> dict[str, Any]:
+    """A new tenant and the one-time link of its owner; ``terms`` are its currencies and its time zone."""
     links: list[str] = []
 
     async def fill(conn: Any, tenant: Tenant) -> None:
         links.append(await new_owner_link(conn, tenant.id))
 
-    tenant = await container.tenants.create(slug, name, actor=CLI, currency=currency, timezone=timezone, fill=fill)
+    tenant = await container.tenants.create(slug, name, actor=CLI, fill=fill, **terms)
     return {"id": str(tenant.id), "slug": tenant.slug, "owner_link": page_of(container, tenant, f"/claim/{links[0]}")}
 
 

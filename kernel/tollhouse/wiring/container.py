@@ -28,6 +28,7 @@ from tollhouse.billing.admin import SubscriptionAdmin
 from tollhouse.billing.plan_service import PlanService
 from tollhouse.billing.plans import PlanCache
 from tollhouse.billing.ports import SubscriptionsPort
+from tollhouse.billing.repository import cost_limit_in_use
 from tollhouse.billing.service import SubscriptionService
 from tollhouse.billing.subscriptions import start_default
 from tollhouse.conversations.files import FileLimits, FileService
@@ -68,6 +69,7 @@ from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.ports import CatalogPort, TurnsPort, UsagePort
 from tollhouse.turns.service import TurnService
 from tollhouse.turns.settle import Settlement
+from tollhouse.usage.price_repository import cost_is_counted
 from tollhouse.usage.prices import PriceBook
 from tollhouse.usage.runners import Runner
 from tollhouse.usage.watch import AlarmService, DenialService
@@ -179,7 +181,7 @@ def build(
         rates=rates,
         blobs=blobs,
         directory=TenantDirectory(store),
-        tenants=TenantService(store),
+        tenants=TenantService(store, cost_in_use=(cost_limit_in_use, cost_is_counted)),
         logos=Logos(blobs, sniff),
         authenticator=authenticator,
         passwords=passwords,
@@ -224,7 +226,7 @@ def factories(container: Container) -> dict[type[Any], Callable[[Caller], Any]]:
     c = container
 
     async def offered_plans(caller: Caller) -> Sequence[ports.PlanInfo]:
-        return await c.plans.public_plans(caller.tenant.id, caller.principal)
+        return await c.plans.public_plans(caller.tenant, caller.principal)
 
     async def usable_agent(principal: Principal, agent: str) -> UUID:
         request = AccessRequest(principal, agent, principal.channel)

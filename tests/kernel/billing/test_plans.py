@@ -42,11 +42,11 @@ async def test_a_version_is_loaded_whole_and_then_remembered(shop: Shop, tenant_
     assert version == plan.version
     assert cache.peek(tenant_id, plan.version.id) is version
     assert Terms.of(version) == terms
-    assert [limit_text(one, {guide: "Guide"}) for one in version.limits] == [
+    assert [limit_text(one, "USD", {guide: "Guide"}) for one in version.limits] == [
         "100,000 tokens a month with Guide",
         "3 messages an hour on api",
     ]
-    assert (await shop.plans.public_plans(tenant_id, None))[0].limits[0].agent == "guide"
+    assert (await shop.plans.public_plans(shop.caller(tenant_id, new_id()).tenant, None))[0].limits[0].agent == "guide"
 
 
 async def test_another_tenants_plan_does_not_exist(shop: Shop, tenant_id: UUID, other_tenant_id: UUID) -> None:
@@ -86,7 +86,7 @@ async def test_names_are_unique_within_a_tenant_and_the_default_is_always_free(s
     assert [plan.slug for plan in await shop.plans.list(tenant_id) if plan.default] == ["basic"]
     assert other.default
     await shop.plans.archive(admin, free.id)
-    assert [plan.slug for plan in await shop.plans.public_plans(tenant_id, None)] == ["basic", "pro"]
+    assert [plan.slug for plan in await shop.plans.public_plans(admin.tenant, None)] == ["basic", "pro"]
 
 
 WRONG = [
@@ -126,4 +126,4 @@ def test_terms_that_cannot_be_sold_are_refused_by_field(terms: Terms, pointer: s
     ],
 )
 def test_a_limit_in_the_readers_words(limit: tuple[str, int, str], text: str) -> None:
-    assert limit_text(PlanLimit(new_id(), *limit)) == text  # type: ignore[arg-type]
+    assert limit_text(PlanLimit(new_id(), *limit), "USD") == text  # type: ignore[arg-type]

@@ -49,8 +49,8 @@ def test_a_limit_is_named_by_what_it_counts_and_since_when() -> None:
         "Messages in this billing period",
     ]
     assert meter("concurrent", "now") == "At the same time"
-    assert used(0, 2000, "calls") == "0 of 2,000"
-    assert used(10_000_000, 5_000_000_000, "cost") == "$0.01 of $5.00"
+    assert used(0, 2000, "calls", "USD") == "0 of 2,000"
+    assert used(10_000_000, 5_000_000_000, "cost", "EUR") == "€0.01 of €5.00"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ async def test_a_new_version_is_used_by_the_next_turn(house: House) -> None:
     assert "10 in, 5 out" in tried.text
     assert '<div class="prose"><p>Hello.' in tried.text
     assert "<summary>Source</summary>" in tried.text
-    assert "in USD, the currency of this model's price; yours is EUR" in tried.text
+    assert "in USD, in which your model costs are counted; plans are sold in EUR" in tried.text
     customer = await house.container.users.get(house.shop.tenant_id, await add_customer(house.store, house.shop))
     caller = await _caller(house, customer.id)
     before = await house.container.turns.run(caller, say())
@@ -271,6 +271,23 @@ async def test_settings_say_from_when_a_time_zone_applies(house: House) -> None:
     assert (tenant.timezone, tenant.next_timezone, tenant.daily_cost_cap) == ("UTC", "Asia/Tokyo", 12_500_000_000)
 
 
+async def test_the_currency_of_costs_stays_while_a_limit_counts_in_it(house: House) -> None:
+    admin = await house.browser("admin")
+    form = {"name": "Shop", "timezone": "UTC", "currency": "EUR", "language": "en"}
+    assert (await admin.post("/console/settings", **form, cost_currency="EUR")).status == 303
+    assert "What models cost you in EUR" in (await admin.get("/console/prices")).text
+    limit = {"limits.rows": "1", "limits.0.amount": "2.50", "limits.0.metric": "cost", "limits.0.window": "month"}
+    plan = (await admin.post("/console/plans", **PLAN, **limit)).id()
+    assert "2.50 EUR of model cost a month" in (await admin.get(f"/console/plans/{plan}")).text
+    refused = await admin.post("/console/settings", **form, cost_currency="USD")
+    assert refused.status == 409
+    assert re.search(
+        r'id="cost-currency-error"[^>]*>Model costs stay in EUR: a limit of the plan \w+ counts in it', refused.text
+    )
+    assert (await admin.post(f"/console/plans/{plan}/archive")).status == 303
+    assert (await admin.post("/console/settings", **form, cost_currency="USD")).status == 303
+
+
 async def test_usage_and_overview_show_what_was_used(house: House) -> None:
     customer = await add_customer(house.store, house.shop)
     caller = await _caller(house, customer)
@@ -300,11 +317,9 @@ async def test_a_price_ends_the_alarm_of_a_model_without_one(house: House, other
     admin = await house.browser("admin")
     assert "new/one has no price." in (await admin.get("/console/prices")).text
     form = (await admin.get("/console/prices/set?backend=scripted&model=new/one")).text
-    typed = re.search(r'<option value="(\w+)" selected>\1</option>', form)
     tenant = await house.container.tenants.get(house.shop.tenant_id)
-    assert typed is not None
-    assert typed[1] == tenant.currency
-    amounts = {"input_per_million": "0.075", "output_per_million": "1", "currency": typed[1]}
+    assert f"{tenant.cost_currency} for a million tokens" in form
+    amounts = {"input_per_million": "0.075", "output_per_million": "1"}
     assert (await admin.post("/console/prices", backend="scripted", model="new/one", **amounts)).status == 303
     page = await admin.get("/console/prices")
     assert "new/one has no price." not in page.text

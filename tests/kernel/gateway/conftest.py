@@ -107,6 +107,7 @@ def make_tenant(tenant_id: UUID, slug: str, **values: Any) -> Tenant:
         "next_timezone": None,
         "next_timezone_from": None,
         "currency": "EUR",
+        "cost_currency": "USD",
         "language": "en",
         "hosts": (),
         "daily_cost_cap": None,

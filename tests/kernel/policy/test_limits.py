@@ -151,8 +151,15 @@ def test_a_time_in_a_denial_names_its_zone() -> None:
         PlanLimit(UUID(int=9), "calls", 3, "day"), counter_key(UUID(int=3), "calls", "day", START, END), Standing(3)
     )
     told = "You have used all of your 3 messages a day. The allowance comes back at"
-    assert limit_sentence(used_up, "Europe/Berlin") == f"{told} 01:00 CET on 11 March."
-    assert limit_sentence(used_up, "America/Sao_Paulo") == f"{told} 21:00 America/Sao_Paulo on 10 March."
+    assert limit_sentence(used_up, "Europe/Berlin", "USD") == f"{told} 01:00 CET on 11 March."
+    assert limit_sentence(used_up, "America/Sao_Paulo", "USD") == f"{told} 21:00 America/Sao_Paulo on 10 March."
+
+
+def test_a_denial_names_a_cost_in_the_currency_in_which_it_is_counted() -> None:
+    limit = PlanLimit(UUID(int=9), "cost", 1_500_000_000, "lifetime")
+    used_up = Applied(limit, counter_key(UUID(int=3), "cost", "lifetime", START, END), Standing(limit.amount))
+    told = "You have used all of your 1.50 EUR of model cost in total. This allowance does not come back by itself."
+    assert limit_sentence(used_up, "UTC", "EUR") == told
 
 
 def test_the_tenants_cap_is_told_from_a_plans_limit() -> None:

@@ -118,7 +118,9 @@ class Door:
 
 
 def _tenant(tenant_id: UUID, slug: str) -> Tenant:
-    return Tenant(tenant_id, slug, "Acme", "active", "UTC", None, None, "EUR", "en", (), None, datetime(2026, 1, 1, tzinfo=UTC))
+    return Tenant(
+        tenant_id, slug, "Acme", "active", "UTC", None, None, "EUR", "USD", "en", (), None, datetime(2026, 1, 1, tzinfo=UTC)
+    )
 
 
 @pytest.fixture

@@ -73,6 +73,26 @@ async def test_readers_go_on_while_a_migration_waits_for_a_table(first_dsn: str)
     await reader.close()
 
 
+async def test_costs_go_on_in_the_currency_in_which_they_were_counted(first_dsn: str) -> None:
+    owner = await _as(first_dsn, "tollhouse_owner")
+    shops = {name: new_id() for name in ("dollars", "euros", "both", "used", "none")}
+    for name, tenant in shops.items():
+        await owner.execute("INSERT INTO tenants (id, slug, name) VALUES ($1, $2, $2)", tenant, name)
+    prices = [("dollars", "USD"), ("euros", "EUR"), ("both", "EUR"), ("both", "USD"), ("used", "EUR")]
+    price = "INSERT INTO prices (tenant_id, id, backend, model, input_per_million, output_per_million, currency, valid_from)"
+    for number, (name, currency) in enumerate(prices):
+        await owner.execute(f"{price} VALUES ($1, $2, 'x', $3, 1, 1, $4, now())", shops[name], new_id(), f"m{number}", currency)
+    used = (
+        "INSERT INTO usage_daily (tenant_id, id, user_id, day, cost_currency, cost) VALUES ($1, $2, $2, current_date, $3, $4)"
+    )
+    for name, currency, cost in (("used", "USD", 5), ("euros", "USD", 0), ("euros", "EUR", 5)):
+        await owner.execute(used, shops[name], new_id(), currency, cost)
+    assert await _migrate(first_dsn) == 0
+    counted = {row["slug"]: row["cost_currency"] for row in await owner.fetch("SELECT slug, cost_currency FROM tenants")}
+    assert counted == {"dollars": "USD", "euros": "EUR", "both": "USD", "used": "USD", "none": "USD"}
+    await owner.close()
+
+
 async def test_an_index_that_was_begun_and_not_ended_is_made_again(first_dsn: str) -> None:
     owner = await _as(first_dsn, "tollhouse_owner")
     await owner.execute("CREATE INDEX ix_inbox_kept ON inbox (id)")

@@ -24,7 +24,7 @@ from tollhouse.store.scope import OPERATOR, tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.tenants import repository
 from tollhouse.tenants.directory import TenantDirectory, info
-from tollhouse.tenants.errors import HostTaken, SlugTaken
+from tollhouse.tenants.errors import CostCurrencyInUse, HostTaken, SlugTaken
 from tollhouse.tenants.scoping import within
 from tollhouse.tenants.service import TenantChanges, TenantService
 from tollhouse.tenants.values import Brand, Tenant, effective_timezone, next_month_in, valid_hosts, valid_slug
@@ -78,6 +78,7 @@ def test_a_bad_short_name_is_refused(bad: str) -> None:
     [
         ("name", {"name": " "}),
         ("currency", {"currency": "EURO"}),
+        ("cost_currency", {"cost_currency": "EURO"}),
         ("timezone", {"timezone": "Mars/Olympus"}),
         ("timezone", {"timezone": "../etc/passwd"}),
         ("language", {"language": "german!"}),
@@ -179,6 +180,28 @@ async def test_what_is_not_given_stays(store: Store) -> None:
     assert (await service.update(tenant.id, TenantChanges(daily_cost_cap=None), actor=SYSTEM)).daily_cost_cap is None
     assert await service.get(neighbour.id) == neighbour
     assert await actions(store, tenant.id) == ["tenant.created", "tenant.updated", "tenant.updated"]
+
+
+async def test_what_counts_costs_keeps_the_currency_in_which_it_counts(store: Store) -> None:
+    counting: list[str] = []
+
+    async def used_by(conn: AsyncConnection, tenant_id: UUID) -> str | None:
+        return counting[0] if counting else None
+
+    service = TenantService(store, cost_in_use=(used_by,))
+    tenant = await service.create(slug(), "Shop", actor=CLI)
+    assert tenant.cost_currency == "USD"
+    tenant = await service.update(tenant.id, TenantChanges(cost_currency="eur", daily_cost_cap=5), actor=SYSTEM)
+    assert (tenant.cost_currency, info(tenant, "").cost_currency) == ("EUR", "EUR")
+    with pytest.raises(CostCurrencyInUse, match="stay in EUR: the daily stop counts in it"):
+        await service.update(tenant.id, TenantChanges(name="New", cost_currency="USD"), actor=SYSTEM)
+    counting.append("a limit of the plan Pro")
+    tenant = await service.update(tenant.id, TenantChanges(cost_currency="EUR", daily_cost_cap=None), actor=SYSTEM)
+    with pytest.raises(CostCurrencyInUse, match="a limit of the plan Pro counts in it"):
+        await service.update(tenant.id, TenantChanges(cost_currency="USD"), actor=SYSTEM)
+    assert await service.get(tenant.id) == tenant
+    counting.clear()
+    assert (await service.update(tenant.id, TenantChanges(cost_currency="USD"), actor=SYSTEM)).cost_currency == "USD"
 
 
 async def test_settings_of_another_version_survive_a_change(store: Store, tenant_id: UUID) -> None:

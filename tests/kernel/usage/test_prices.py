@@ -15,9 +15,11 @@ from sqlalchemy import func, select
 from tollhouse.auth.models import users
 from tollhouse.host.caller import Caller
 from tollhouse.plugin import InvalidInput, ModelPrice, Principal, TenantInfo, TokenUsage
+from tollhouse.store.audit import SYSTEM
 from tollhouse.store.ids import new_id
 from tollhouse.store.models import audit
 from tollhouse.store.store import Store
+from tollhouse.tenants.service import TenantChanges, TenantService
 from tollhouse.usage import prices
 from tollhouse.usage.prices import Price, PriceBook, PriceExists, cost_nano
 
@@ -145,12 +147,40 @@ async def test_the_catalogue_is_searched_and_paged(store: Store, tenant_id: UUID
         await book.catalogue(tenant_id, cursor="!")
 
 
+async def test_costs_are_counted_in_one_currency(
+    store: Store, tenant_id: UUID, other_tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A price in another currency is as good as none, for a limit must not add dollars to euros; 0 is 0 in all of them."""
+    store.at(NOW)
+    monkeypatch.setattr(prices, "FRESH_SECONDS", -1.0)
+    book, admin, tenants = PriceBook(store, Suggestions()), await staff(store, tenant_id), TenantService(store)
+    dollars = await book.set_price(admin, "openai", "gpt-small", input_per_million=1, output_per_million=1)
+    store.at(NOW + timedelta(days=1))
+    await tenants.update(tenant_id, TenantChanges(cost_currency="EUR"), actor=SYSTEM)
+    assert await book.get(tenant_id, "openai", "gpt-small") is None
+    assert await book.get(tenant_id, "openai", "gpt-large") is None
+    assert await book.get(tenant_id, "demo", "echo") == Price(0, 0, None, "EUR", "demo")
+    assert await book.get(other_tenant_id, "openai", "gpt-small") == Price(
+        150_000_000, 600_000_000, 75_000_000, "USD", "openai"
+    )
+    unpriced = (await book.catalogue(tenant_id, search="gpt-large")).items[0]
+    assert (unpriced.price, unpriced.suggestion and unpriced.suggestion.currency) == (None, "USD")
+    with pytest.raises(InvalidInput, match="counted in EUR"):
+        await book.set_price(admin, "openai", "gpt-small", input_per_million=2, output_per_million=2, currency="USD")
+    euros = await book.set_price(admin, "openai", "gpt-small", input_per_million=2, output_per_million=2)
+    assert (euros.currency, await book.get(tenant_id, "openai", "gpt-small")) == ("EUR", euros)
+    await tenants.update(tenant_id, TenantChanges(cost_currency="USD"), actor=SYSTEM)
+    assert await book.get(tenant_id, "openai", "gpt-small") == dollars
+    changes = await book.history(tenant_id, "openai", "gpt-small")
+    assert [change.price.currency for change in changes] == ["EUR", "USD"]
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
         ({"input_per_million": -1}, "#/input_per_million"),
         ({"cached_per_million": 10**16}, "#/cached_per_million"),
-        ({"currency": "usd"}, "#/currency"),
+        ({"currency": "EUR"}, "#/currency"),
         ({"currency": "ZZZ"}, "#/currency"),
         ({"model": ""}, "#/model"),
     ],

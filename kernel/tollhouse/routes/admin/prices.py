@@ -36,7 +36,7 @@ class PriceEntryView(View):
     model_config = example(backend="openai", valid_from=None, created_by=None, suggestion=None)
     backend: str
     model: str
-    price: PriceView
+    price: PriceView | None = Field(description="In force; null: none in the currency in which the tenant counts costs.")
     suggestion: PriceView | None
     valid_from: datetime | None
     created_by: UUID | None
@@ -58,7 +58,7 @@ class SetPrice(Input):
     input_per_million: int = Field(ge=0, le=MOST)
     output_per_million: int = Field(ge=0, le=MOST)
     cached_per_million: int | None = Field(None, ge=0, le=MOST)
-    currency: str = Field("USD", max_length=10)
+    currency: str | None = Field(None, max_length=10, description="The tenant's cost currency, or nothing.")
     valid_from: datetime | None = None
 
 

@@ -33,6 +33,7 @@ class TenantView(View):
     timezone: str
     next_timezone: str | None
     currency: str
+    cost_currency: str = Field(description="In which model costs, cost limits and the daily stop are counted.")
     language: str
     hosts: list[str]
     daily_cost_cap: int | None = Field(description="Nano-units of model cost for a local day; null: none.")
@@ -63,6 +64,7 @@ class CreateTenant(Input):
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
     currency: str = Field("EUR", max_length=10)
+    cost_currency: str = Field("USD", max_length=10)
     timezone: str = Field("UTC", max_length=60)
     language: str = Field("en", max_length=35)
     hosts: list[str] = Field(default_factory=list, max_length=20)
@@ -73,6 +75,7 @@ class ChangeTenant(Input):
     name: str | None = Field(None, max_length=200)
     timezone: str | None = Field(None, max_length=60)
     currency: str | None = Field(None, max_length=10)
+    cost_currency: str | None = Field(None, max_length=10, description="Only while no limit and no daily stop counts costs.")
     language: str | None = Field(None, max_length=35)
     daily_cost_cap: int | None = Field(None, ge=0, le=10**18)
     brand: Brand | None = None
