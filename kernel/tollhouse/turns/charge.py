@@ -41,11 +41,15 @@ class Alarm:
 
 @record(frozen=True, slots=True)
 class Charge:
-    """What one attempt comes to. ``main`` goes with the hold; ``others`` are calls beside it; ``spent`` is by metric."""
+    """What one attempt comes to. ``main`` goes with the hold; ``others`` are calls beside it.
+
+    ``spent``, by metric, is the person's; ``cost`` is what all calls cost the tenant, None if nobody knows.
+    """
 
     main: Entry
     others: tuple[Entry, ...]
     spent: Mapping[str, int]
+    cost: int | None
     usage: TokenUsage
     model: str
     alarms: tuple[Alarm, ...] = ()
@@ -72,20 +76,31 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     if last is None:
         main = _base(admitted, outcome, "exact")
         main.cost = 0
-        return Charge(main, (), {}, usage, "", tuple(alarms))
+        return Charge(main, (), {}, 0, usage, "", tuple(alarms))
     spent = _spent(usage, sum([entries[place].cost or 0 for place in paid])) if answered else {}
     alarms += _beyond(admitted, spent) if answered else []
+    cost = _total([entry.cost for entry in entries])
     main = entries.pop()
     main.outcome, main.calls = outcome, 1 if answered else 0
     for entry in entries:
         entry.kind = _other_kind(admitted)
-    return Charge(main, tuple(entries), spent, usage, clean(last.reported_model or last.model), tuple(alarms))
+    return Charge(main, tuple(entries), spent, cost, usage, clean(last.reported_model or last.model), tuple(alarms))
 
 
-def interrupted(admitted: Admitted) -> Charge:
-    """What a turn comes to that was broken off: nothing for the person, and for the tenant nobody knows what."""
+def interrupted(admitted: Admitted, *, asked: bool = True) -> Charge:
+    """What a turn comes to that was broken off: nothing for the person, and for the tenant nobody knows what; unless the model
+    was never ``asked``."""
     usage = TokenUsage()
-    return Charge(_base(admitted, "interrupted", "unknown"), (), {}, usage, "")
+    return Charge(_base(admitted, "interrupted", "unknown"), (), {}, None if asked else 0, usage, "")
+
+
+def _total(costs: Sequence[int | None]) -> int | None:
+    total = 0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ _JOINS = """
     LEFT JOIN prompt_versions v ON v.tenant_id = t.tenant_id AND v.id = t.version_id"""
 
 BY_EXTERNAL_ID = Statement(
-    f"SELECT {_COLUMNS}, {_ALIVE} AS alive {_JOINS} "
+    f"SELECT {_COLUMNS}, t.runner_id, {_ALIVE} AS alive {_JOINS} "
     "WHERE t.tenant_id = :tenant AND t.source_id = :source AND t.external_id = :external_id"
 )
 BY_ID = Statement(f"SELECT {_COLUMNS}, t.user_id {_JOINS} WHERE t.tenant_id = :tenant AND t.id = :turn")
@@ -40,15 +40,16 @@ CONVERSATIONS = Statement(
 """One row for each conversation that is its user's; ``place`` counts from 1. Without what this very turn said before, and
 without what was never answered: a message that a model refuses must not spoil all that follow."""
 
-# Taking over is one UPDATE that raises the attempt: of two that try, the second finds another attempt and no row.
+# Taking over is one UPDATE that raises the attempt: of two that try, the second finds another attempt and no row. A turn whose
+# process is gone was failed before (`expire_turn`): while its hold is open, that process may still come back and settle it.
 TAKE_OVER = Statement(
-    f"""
+    """
     UPDATE turns t SET state = 'running', attempt = x.attempt, runner_id = :runner, version_id = x.version, error = NULL,
                        finished_at = NULL, conversation_id = x.conversation
     FROM unnest(:turns::uuid[], :attempts::bigint[], :versions::uuid[], :conversations::uuid[])
          AS x(turn, attempt, version, conversation)
     WHERE t.tenant_id = :tenant AND t.id = ANY(:turns::uuid[]) AND t.id = x.turn AND t.attempt = x.attempt - 1
-      AND (t.state = 'failed' OR (t.state = 'running' AND NOT {_ALIVE}))
+      AND t.state = 'failed'
     RETURNING t.id
     """
 )
@@ -159,7 +160,7 @@ HOLD_STATE = Statement(
 
 # -- Late: the hold was expired while the model was still answering --------------------------------------------------------
 
-# One statement decides and charges: whoever turns the failed turn into a finished one is the one that the person pays for.
+# Whoever turns the failed turn into a finished one is the one that the person pays for; with its counters locked before it.
 FINISH_LATE = Statement(
     """
     WITH locked AS MATERIALIZED (
@@ -183,11 +184,6 @@ FINISH_LATE = Statement(
     ),
     touched AS (
         UPDATE conversations c SET updated_at = app_now() FROM talk WHERE c.tenant_id = :tenant AND c.id = talk.id
-    ),
-    moved AS (
-        UPDATE counters c SET used = c.used + x.used
-        FROM unnest(:counter_ids::uuid[], :used::bigint[]) AS x(id, used), locked
-        WHERE c.tenant_id = :tenant AND c.id = x.id AND locked.id = x.id AND EXISTS (SELECT 1 FROM done)
     )
     SELECT count(*) FROM done
     """

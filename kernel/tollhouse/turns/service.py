@@ -35,6 +35,7 @@ from tollhouse.turns.errors import OtherBody, TakenOver, TurnInterrupted, TurnRu
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.result import result_of
 from tollhouse.turns.settle import Ended, Settlement
+from tollhouse.usage.sweeper import expire_turn
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class TurnService:
         """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again."""
         self.store = store
         self.policy = policy
-        self._admissions: Groups[Ask, Admitted] = Groups(store.lane, admission.admit, abandoned=self._give_up)
+        self._admissions: Groups[Ask, Admitted] = Groups(store.lane, admission.admit, abandoned=self._never_ran)
         self._runtime = runtime
         self._settlement = settlement
         self._media = media
@@ -133,10 +134,21 @@ class TurnService:
         except BaseException:  # cancelled; or a bug of ours, or a full disk: nothing stays held
             await asyncio.shield(self._give_up(admitted))
             raise
-        await self._settlement.settle(ended)
+        at_once = await self._settlement.settle(ended)
         if ended.error is not None:
             raise _told(ended.error, admitted)
-        return _result(admitted, "done", reply=ended.reply, usage=ended.charge.usage, model=ended.charge.model)
+        own = _result(admitted, "done", reply=ended.reply, usage=ended.charge.usage, model=ended.charge.model)
+        return own if at_once else await self._what_stands(admitted, own)
+
+    async def _what_stands(self, admitted: Admitted, own: TurnResult) -> TurnResult:
+        """The answer that is stored, which is another one if the turn was taken over before this one could be."""
+        tenant_id, turn_id = admitted.case.facts.tenant.id, admitted.hold.turn_id
+        row = await self.store.run(tenant_scope(tenant_id), partial(_by_id, tenant_id=tenant_id, turn_id=turn_id))
+        if row["state"] == "running":
+            raise TurnRunning(turn_id=str(turn_id))
+        if row["state"] == "failed":
+            raise _told(TurnInterrupted(), admitted)
+        return result_of(row) if row["reply"] else own
 
     async def _end(self, admitted: Admitted) -> Ended:
         """Run the model, and work out what it comes to."""
@@ -156,6 +168,10 @@ class TurnService:
             return Ended(admitted, charge_for(admitted, outcome.calls, "ok"), reply=outcome.reply)
         return Ended(admitted, charge_for(admitted, calls, error.http_code), error=error)
 
+    async def _never_ran(self, admitted: Admitted) -> None:
+        """It was admitted, and whoever waited for that is gone: the model is not asked."""
+        await self._settlement.settle(Ended(admitted, interrupted(admitted, asked=False), error=TurnInterrupted()))
+
     async def _give_up(self, admitted: Admitted) -> None:
         """The turn ends now: whoever waited for it was cancelled (no client can do that, a plugin's own time limit can)."""
         await self._settlement.settle(Ended(admitted, interrupted(admitted), error=TurnInterrupted()))
@@ -164,12 +180,10 @@ class TurnService:
 
     async def get(self, caller: Caller, turn_id: str) -> TurnResult:
         """A turn of the caller."""
-        found, principal = parse_id(turn_id), caller.user
-
-        async def read(conn: Any) -> Any:
-            return await sql.BY_ID.row(conn, tenant=principal.tenant_id, turn=found)
-
-        row = await self.store.run(tenant_scope(principal.tenant_id), read) if found else None
+        found, tenant_id, principal = parse_id(turn_id), caller.user.tenant_id, caller.user
+        if found is None:
+            raise NotFound()
+        row = await self.store.run(tenant_scope(tenant_id), partial(_by_id, tenant_id=tenant_id, turn_id=found))
         if row is None or row["user_id"] != principal.user_id:
             raise NotFound()
         return result_of(row)
@@ -182,6 +196,10 @@ class TurnService:
         return await self.policy.check(AccessRequest(principal, agent, channel or principal.channel, metadata or {}))
 
 
+async def _by_id(conn: Any, tenant_id: UUID, turn_id: UUID) -> Any:
+    return await sql.BY_ID.row(conn, tenant=tenant_id, turn=turn_id)
+
+
 async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
     """The turn of this idempotency key: its result, or the ask for the attempt to make.
 
@@ -189,16 +207,18 @@ async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
         OtherBody: the key was used for something else.
         TurnRunning: somebody alive works on it.
     """
-    row = await sql.BY_EXTERNAL_ID.row(
-        conn, tenant=ask.caller.user.tenant_id, source=ask.source_id, external_id=ask.request.external_id
-    )
+    tenant_id, key = ask.caller.user.tenant_id, {"source": ask.source_id, "external_id": ask.request.external_id}
+    row = await sql.BY_EXTERNAL_ID.row(conn, tenant=tenant_id, **key)
+    if row is not None and row["state"] == "running" and not row["alive"]:
+        await expire_turn(conn, tenant_id, row["id"], row["runner_id"])
+        row = await sql.BY_EXTERNAL_ID.row(conn, tenant=tenant_id, **key)
     if row is None:
         return replace(ask, attempt=1)
     if row["body_hash"] != ask.body:
         raise OtherBody()
     if row["state"] == "done":
         return result_of(row, replayed=True)
-    if row["state"] == "running" and row["alive"]:
+    if row["state"] == "running":
         raise TurnRunning(turn_id=str(row["id"]))
     request = replace(ask.request, conversation=str(row["conversation_id"]) if row["conversation_id"] else None)
     return replace(ask, turn_id=row["id"], attempt=row["attempt"] + 1, request=request, began=row["created_at"])

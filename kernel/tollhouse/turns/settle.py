@@ -29,7 +29,7 @@ from tollhouse.turns.errors import TurnInterrupted
 from tollhouse.turns.result import stored_error, stored_parts, stored_reply, stored_usage
 from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.entries import ENTRIES, append
-from tollhouse.usage.holds import charges
+from tollhouse.usage.holds import CHARGE, charges
 
 log = logging.getLogger(__name__)
 PAUSES = (0.1, 0.3, 1, 2, 4, 8, 15)
@@ -59,9 +59,9 @@ class Settlement:
         self._groups: Groups[Ended, bool] = Groups(store.lane, self._settle)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def settle(self, ended: Ended) -> None:
+    async def settle(self, ended: Ended) -> bool:
         """Write what the turn came to. It will be written even if the caller is cancelled, or the database is away for longer
-        than anybody waits.
+        than anybody waits. True: at once, and so this is what became of the turn; else the turn itself says.
 
         Raises:
             DatabaseDown: it is still away; the settlement goes on for as long as this process lives.
@@ -76,12 +76,13 @@ class Settlement:
             settled = False
         if settled:  # nearly always
             self._busy.discard(ended.admitted.hold.id)
-            return
+            return True
         task = self._go_on(ended, first)
         done, _ = await asyncio.wait((task,), timeout=PATIENCE)
         if not done:
             raise DatabaseDown()
         task.result()
+        return False
 
     def _go_on(self, ended: Ended, first: asyncio.Future[bool]) -> asyncio.Task[None]:
         """Settle in a task of its own, which nobody's patience ends. ``first``: the try that was begun."""
@@ -144,7 +145,7 @@ class Settlement:
         entries, events = [], []
         for ended in group:
             hold, charge = ended.admitted.hold, ended.charge
-            used = charges(hold.lines, charge.spent)
+            used = charges(hold.lines, charge.spent, charge.cost)
             entries.append(charge.main.row(hold.id, [line.counter.id for line in hold.lines], used))
             if self._subscribers:
                 payload = _event(ended)
@@ -161,7 +162,7 @@ class Settlement:
         """The sweeper was faster: what was used is posted visibly, and counts against the next admission.
 
         The person pays for it only if this is what finishes the turn: while another attempt is at it, or has answered, it is
-        the tenant's cost alone.
+        the tenant's cost alone, which counts towards its daily stop.
         """
         admitted, charge = ended.admitted, ended.charge
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
@@ -171,13 +172,11 @@ class Settlement:
             return  # it was we ourselves who wrote it: the database went away after the commit and before its answer
         if isinstance(ended.error, TurnInterrupted):
             return  # the sweeper has said it already: nobody knows what was used
-        ids, used = [line.counter.id for line in hold.lines], charges(hold.lines, charge.spent)
         finished = ended.reply is not None and await sql.FINISH_LATE.value(
             conn,
             tenant=tenant_id,
             turn=hold.turn_id,
-            counter_ids=ids,
-            used=used,
+            counter_ids=[line.counter.id for line in hold.lines],
             reply=json_text(stored_reply(ended.reply, admitted.warnings)),
             usage=json_text(stored_usage(charge.usage)),
             model=charge.model,
@@ -185,9 +184,11 @@ class Settlement:
             message=new_id(),
             parts=json_text(stored_parts(ended.reply)),
         )
-        if not finished:
-            ids, used = [], []
-        await append(conn, tenant_id, replace(charge.main, kind="late"), entry_id=late_id, counter_ids=ids, used=used)
+        lines = [line for line in hold.lines if finished or line.counter.user_id is None]
+        ids, used = [line.counter.id for line in lines], charges(lines, charge.spent, charge.cost)
+        await CHARGE.rows(conn, tenant=tenant_id, ids=ids, used=used)
+        late = replace(charge.main, kind="late", calls=charge.main.calls if finished else 0)
+        await append(conn, tenant_id, late, entry_id=late_id, counter_ids=ids, used=used)
         await raise_alarm(
             conn, tenant_id, "late_usage", charge.main.model, "A reply arrived after its hold had expired; it was posted late."
         )

@@ -111,9 +111,30 @@ async def ensure_counters(conn: Any, tenant_id: UUID, lines: Sequence[Line]) -> 
     )
 
 
-def charges(lines: Sequence[Line], spent: Mapping[str, int]) -> list[int]:
-    """What each counter of a hold is charged: what was spent of its metric, never more than was held.
-
-    ``spent`` maps metrics to units; a metric that is not in it (``concurrent``) is not used up by a turn.
+CHARGE = Statement(
     """
-    return [min(spent.get(line.counter.metric, 0), line.amount) for line in lines]
+    WITH locked AS MATERIALIZED (
+        SELECT c.id, x.used FROM unnest(:ids::uuid[], :used::bigint[]) AS x(id, used) JOIN counters c ON c.id = x.id
+        WHERE c.tenant_id = :tenant AND c.id = ANY(:ids::uuid[])
+        ORDER BY c.user_id IS NULL, c.id FOR UPDATE OF c
+    )
+    UPDATE counters c SET used = c.used + l.used FROM locked l
+    WHERE c.tenant_id = :tenant AND c.id = ANY(:ids::uuid[]) AND c.id = l.id
+    """
+)
+"""Move counters without a hold: for what arrives after it was resolved."""
+
+
+def charges(lines: Sequence[Line], spent: Mapping[str, int], cost: int | None) -> list[int]:
+    """What each counter of a hold is charged.
+
+    A person's: what was ``spent`` of its metric, never more than was held; a metric that is not in it (``concurrent``) is not
+    used up by a turn. The tenant's own, which stops a day that becomes too dear: the ``cost`` of all calls, whatever came of
+    them and however much was held; None means that nobody knows it, and then it is what was held.
+    """
+    return [
+        min(spent.get(line.counter.metric, 0), line.amount)
+        if line.counter.user_id is not None
+        else (line.amount if cost is None else cost)
+        for line in lines
+    ]

@@ -39,6 +39,9 @@ FORGOTTEN = text(
 )
 GONE_RUNNERS = text("DELETE FROM runners WHERE lease_until < now() - interval '1 day'")
 HOLD = Statement("SELECT * FROM holds WHERE tenant_id = :tenant AND id = :hold AND state = 'open'")
+HOLD_OF_TURN = Statement(
+    "SELECT id FROM holds WHERE tenant_id = :tenant AND turn_id = :turn AND runner_id = :runner AND state = 'open'"
+)
 ENDED = Rows("ended", hold="uuid", state="text")
 EXPIRE = Statement(f"WITH {ENDED.cte}, {RESOLVE_CTES} SELECT count(*) FROM h")
 INTERRUPT_TURN = Statement(
@@ -105,6 +108,16 @@ async def expire_hold(conn: Any, tenant_id: UUID, hold_id: UUID) -> int:
             conn, tenant=tenant_id, turn=row["turn_id"], attempt=row["attempt"], error=json.dumps(INTERRUPTED)
         )
     return count
+
+
+async def expire_turn(conn: Any, tenant_id: UUID, turn_id: UUID, runner_id: UUID) -> None:
+    """Expire what a process that is gone holds for this turn, so that another attempt can be made at it.
+
+    Nobody may run a turn whose earlier attempt can still be settled: it would be answered, and paid, twice.
+    """
+    hold = await HOLD_OF_TURN.row(conn, tenant=tenant_id, turn=turn_id, runner=runner_id)
+    if hold is not None:
+        await expire_hold(conn, tenant_id, hold["id"])
 
 
 def _unknown_entry(row: Any) -> Entry:

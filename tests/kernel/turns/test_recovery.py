@@ -15,12 +15,13 @@ from tests.conftest import Cluster
 from tests.kernel.turns.dying import CALLS_3, customer_of, die, limits_of, stuck_turn
 from tests.world import World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
-from tollhouse.plugin.errors import BadCompletion
+from tollhouse.conversations.models import messages
+from tollhouse.plugin.errors import AccessDenied, BadCompletion
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id
 from tollhouse.turns import settle
 from tollhouse.turns.errors import TurnRunning
-from tollhouse.usage.models import alarms, entries, holds
+from tollhouse.usage.models import alarms, counters, entries, holds
 from tollhouse.usage.runners import Runner
 from tollhouse.usage.sweeper import sweep
 from tollhouse.usage.verify import verify
@@ -82,6 +83,47 @@ async def test_a_turn_under_a_live_lease_is_not_run_twice_and_is_taken_over_when
         async with other.store.transaction(shop.tenant_id) as conn:
             costs = (await conn.execute(select(entries.c.kind).where(entries.c.outcome == "ok"))).scalars().all()
         assert sorted(costs) == ["late", "turn"], "both calls are cost"
+        assert await verify(other.store, shop.tenant_id) == []
+    finally:
+        await other.container.close()
+
+
+async def test_a_taken_over_turn_is_paid_and_answered_once_whoever_comes_back_first(
+    world: World, cluster: Cluster, tmp_path: Path
+) -> None:
+    """The process was only slow: it comes back before anybody swept up after it, and its answer is ready."""
+    shop, caller = await customer_of(world)
+    task = await stuck_turn(world, caller, "same", store=True)
+    other = await open_world(cluster.dsn, tmp_path / "other")
+    try:
+        await die(world)
+        other.model.answer = lambda request: th.Completion((th.Text("The second."),), th.TokenUsage(1, 1))
+        again = await other.container.turns.run(caller, say(external_id="same", store=True))
+        world.model.gate.set()
+        late = await task
+        assert [late.reply and late.reply.text, again.reply and again.reply.text] == ["The second."] * 2, "one answer"
+        assert await limits_of(other, caller) == {"calls": (1, 0), "concurrent": (0, 0)}, "charged once"
+        async with other.store.transaction(shop.tenant_id) as conn:
+            said = (await conn.execute(select(messages.c.role).order_by(messages.c.id))).scalars().all()
+        assert said == ["user", "assistant"]
+        assert await verify(other.store, shop.tenant_id) == []
+    finally:
+        await other.container.close()
+
+
+async def test_who_comes_back_while_another_attempt_runs_is_told_so(world: World, cluster: Cluster, tmp_path: Path) -> None:
+    shop, caller = await customer_of(world)
+    first = await stuck_turn(world, caller, "same")
+    other = await open_world(cluster.dsn, tmp_path / "other")
+    try:
+        await die(world)
+        second = await stuck_turn(other, caller, "same")
+        world.model.gate.set()
+        with pytest.raises(TurnRunning):
+            await first
+        other.model.gate.set()
+        assert (await second).state == "done"
+        assert await limits_of(other, caller) == {"calls": (1, 0), "concurrent": (0, 0)}
         assert await verify(other.store, shop.tenant_id) == []
     finally:
         await other.container.close()
@@ -345,6 +387,29 @@ async def test_what_an_unusable_answer_cost_is_in_the_ledger(world: World, answe
     async with world.store.transaction(shop.tenant_id) as conn:
         kept = (await conn.execute(select(entries.c.outcome, entries.c.input_tokens, entries.c.certainty))).all()
     assert {tuple(row)[1:] for row in kept} == {(100, "exact")}
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_what_failed_replies_cost_counts_towards_the_daily_stop(world: World) -> None:
+    """A person can make replies fail as often as they like, and pays nothing for it; the tenant pays for each."""
+    spec = {"post": {"json_schema": {"type": "object"}}, "max_output_tokens": 50}
+    shop = await open_shop(world.store, spec=spec, daily_cost_cap=5_000)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    world.model.answer = lambda request: th.Completion((th.Text("Prose."),), th.TokenUsage(100, 20))
+    outcomes = []
+    while outcomes[-1:] != ["tenant_cap_reached"]:
+        assert len(outcomes) < 100, "nothing stops it"
+        try:
+            await world.container.turns.run(caller, say())
+        except AccessDenied as denied:
+            outcomes.append(denied.decision.reason)
+        except BadCompletion as error:
+            outcomes.append(error.http_code)
+    async with world.store.transaction(shop.tenant_id) as conn:
+        costs = (await conn.execute(select(entries.c.cost))).scalars().all()
+        [counted] = (await conn.execute(select(counters.c.used).where(counters.c.user_id.is_(None)))).scalars().all()
+    assert costs == [140] * 2 * (len(outcomes) - 1), "each was asked twice"
+    assert counted == sum(costs)
     assert await verify(world.store, shop.tenant_id) == []
 
 
