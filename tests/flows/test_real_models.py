@@ -21,6 +21,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
     "0000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
 )
+NO_PICTURE = "data:image/png;base64,AAECAwQFBgc="
 FIXTURES = [
     {
         "match": {"userMessage": "Hello!"},
@@ -88,9 +89,18 @@ async def test_what_a_real_server_answers_is_answered_and_counted(
         content: Any = [{"type": "text", "text": "What is this?"}, picture]
         reply = await client.chat.completions.create(model="guide", messages=[{"role": "user", "content": content}])
         assert reply.choices[0].message.content == "A dot."
-    sent = (await peer.received())[-1]["messages"][-1]["content"]
-    assert [part["type"] for part in sent] == ["text", "image_url"]
-    assert base64.b64decode(sent[1]["image_url"]["url"].split(",", 1)[1]) == PNG
+        asked = {"role": "user", "content": content}
+        talk: Any = [asked, {"role": "assistant", "content": "A dot."}, {"role": "user", "content": "What is this?"}]
+        again = await client.chat.completions.create(model="guide", messages=talk)
+        assert again.choices[0].message.content == "A dot."
+        talk[0] = {"role": "user", "content": [content[0], {"type": "image_url", "image_url": {"url": NO_PICTURE}}]}
+        with pytest.raises(openai.UnprocessableEntityError) as refused:
+            await client.chat.completions.create(model="guide", messages=talk)
+        assert refused.value.param == "messages.0.content.1"
+    for place, body in ((-1, (await peer.received())[-2]), (0, (await peer.received())[-1])):
+        sent = [message for message in body["messages"] if message["role"] == "user"][place]["content"]
+        assert [part["type"] for part in sent] == ["text", "image_url"]
+        assert base64.b64decode(sent[1]["image_url"]["url"].split(",", 1)[1]) == PNG
 
     busy = await say(ada, "Too fast")
     assert (busy.status, busy.json["code"], busy.json["retryable"]) == (503, "model_busy", True), busy.text
@@ -98,7 +108,7 @@ async def test_what_a_real_server_answers_is_answered_and_counted(
     assert (unknown.status, unknown.json["code"][:6]) == (502, "model_"), unknown.text
     async with first.process.store.transaction((await first.process.container.directory.by_slug("default")).id) as conn:
         kept = (await conn.execute(text("SELECT outcome, calls FROM entries WHERE kind = 'turn' ORDER BY id"))).all()
-    assert [tuple(row) for row in kept] == [("ok", 1), ("ok", 1), ("model_busy", 0), (unknown.json["code"], 0)]
+    assert [tuple(row) for row in kept] == [("ok", 1), ("ok", 1), ("ok", 1), ("model_busy", 0), (unknown.json["code"], 0)]
     assert await verify_ledgers(first.process.container, None) == []
 
 

@@ -334,14 +334,14 @@ class Admission:
 
 def _history(ask: Ask, case: Case, talk: _Talk | None) -> tuple[UUID | None, Sequence[Message]]:
     if ask.request.conversation is None:
-        return None, ask.request.history
+        return None, ask.media.history
     if talk is None or case.facts.agent is None or talk.agent_id != case.facts.agent.id:
         raise NotFound("There is no such conversation with this agent.")
     stored = [
         Message(role, tuple(part_from_json(part) for part in parts))
         for role, parts in (json.loads(talk.messages) if talk.messages else ())
     ]
-    return talk.id, (*stored, *ask.request.history)
+    return talk.id, (*stored, *ask.media.history)
 
 
 def _row(one: Admitted) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from tollhouse.plugin.access import Principal
@@ -16,6 +17,8 @@ from tollhouse.records import record
 from tollhouse.runtime.prepare import Planned, Prepared
 
 MAX_MEDIA = 10
+MAX_PAST_MEDIA = 20
+"""How many files of a history that came with the request are sent along: the newest. Of the others the model is told."""
 Found = tuple[Part, FileRef | None]
 """A part, and what it is recorded as if it is not stored yet."""
 
@@ -23,10 +26,11 @@ Found = tuple[Part, FileRef | None]
 @record(frozen=True, slots=True)
 class Resolved:
     """Parts with their bytes, those of remote pictures once they are fetched; ``fresh`` came with the request and are not
-    stored."""
+    stored. ``history`` is what the request says was said before; its files are never stored."""
 
     parts: tuple[Part, ...]
     fresh: tuple[FileRef, ...] = ()
+    history: tuple[Message, ...] = ()
 
 
 class FileStore(Protocol):
@@ -45,7 +49,7 @@ class MediaLoader:
         self._files = files
         self._fetch = fetch
 
-    async def open(self, who: Principal, parts: Sequence[Part]) -> Resolved:
+    async def open(self, who: Principal, parts: Sequence[Part], history: Sequence[Message] = ()) -> Resolved:
         """The parts with the bytes that are here; nothing is asked for over the network. Nothing is stored yet either: that is
         for a turn that was admitted, see :meth:`keep`.
 
@@ -54,7 +58,12 @@ class MediaLoader:
         """
         if len(parts) > MAX_MEDIA and sum(isinstance(part, Media) for part in parts) > MAX_MEDIA:
             raise InvalidInput(f"At most {MAX_MEDIA} files can be sent with one message.", field="parts")
-        return _resolved([await self._open(who, part, place) for place, part in enumerate(parts)])
+        found = [await self._open(who, part, f"parts.{place}") for place, part in enumerate(parts)]
+        past = [
+            await _each(message, f"history.{place}", partial(self._open, who)) if _has_media(message) else message
+            for place, message in enumerate(_newest(history))
+        ]
+        return _resolved(found, past)
 
     async def fetch(self, opened: Resolved) -> Resolved:
         """The same with the bytes of remote pictures.
@@ -62,10 +71,15 @@ class MediaLoader:
         Raises:
             InvalidInput: an address that is not allowed or does not answer, a type that is not supported; the part is named.
         """
-        if not _lacks_bytes(opened.parts):
+        if not _lacks_bytes(opened.parts) and not any(_bare(message) for message in opened.history):
             return opened
-        fetched = _resolved([await self._fetched(part, place) for place, part in enumerate(opened.parts)])
-        return Resolved(fetched.parts, opened.fresh + fetched.fresh)
+        found = [await self._fetched(part, f"parts.{place}") for place, part in enumerate(opened.parts)]
+        past = [
+            await _each(message, f"history.{place}", self._fetched) if _bare(message) else message
+            for place, message in enumerate(opened.history)
+        ]
+        fetched = _resolved(found, past)
+        return replace(fetched, fresh=opened.fresh + fetched.fresh)
 
     async def keep(self, who: Principal, resolved: Resolved) -> None:
         """Store what came as bytes as uploads of this person."""
@@ -73,31 +87,31 @@ class MediaLoader:
         for ref in resolved.fresh:
             await self._files.keep(who, ref, data[ref.id] or b"")
 
-    async def _open(self, who: Principal, part: Part, place: int) -> Found:
+    async def _open(self, who: Principal, part: Part, where: str) -> Found:
         if not isinstance(part, Media):
             return part, None
         if part.file_id is not None:
             try:
                 ref, data = await self._files.open(who, part.file_id)
             except NotFound:
-                raise InvalidInput("There is no such upload.", field=f"parts.{place}.file_id") from None
+                raise InvalidInput("There is no such upload.", field=f"{where}.file_id") from None
             return _media(ref, data, part.file_id), None
-        return (part, None) if part.data is None else self._described(part, part.data, place)
+        return (part, None) if part.data is None else self._described(part, part.data, where)
 
-    async def _fetched(self, part: Part, place: int) -> Found:
+    async def _fetched(self, part: Part, where: str) -> Found:
         if not isinstance(part, Media) or part.data is not None:
             return part, None
         try:
             data = await self._fetch(part.url or "")
         except InvalidInput as error:
-            raise InvalidInput(error.detail, field=f"parts.{place}") from error
-        return self._described(part, data, place)
+            raise InvalidInput(error.detail, field=where) from error
+        return self._described(part, data, where)
 
-    def _described(self, part: Media, data: bytes, place: int) -> Found:
+    def _described(self, part: Media, data: bytes, where: str) -> Found:
         try:
             ref = self._files.describe(data, part.name or part.type)
         except InvalidInput as error:
-            raise InvalidInput(error.detail, field=f"parts.{place}") from error
+            raise InvalidInput(error.detail, field=where) from error
         return _media(ref, data, ref.id), ref
 
     async def hydrate(self, who: Principal, prepared: Prepared) -> Prepared:
@@ -128,8 +142,35 @@ class MediaLoader:
         return _media(ref, data, part.file_id)
 
 
-def _resolved(found: Sequence[Found]) -> Resolved:
-    return Resolved(tuple([part for part, _ in found]), tuple([ref for _, ref in found if ref is not None]))
+def _resolved(found: Sequence[Found], history: Sequence[Message]) -> Resolved:
+    fresh = tuple([ref for _, ref in found if ref is not None])
+    return Resolved(tuple([part for part, _ in found]), fresh, tuple(history))
+
+
+async def _each(message: Message, where: str, work: Callable[[Part, str], Awaitable[Found]]) -> Message:
+    found = [await work(part, f"{where}.parts.{place}") for place, part in enumerate(message.parts)]
+    return Message(message.role, tuple([part for part, _ in found]))
+
+
+def _newest(history: Sequence[Message]) -> Sequence[Message]:
+    """The history with its newest files only."""
+    if sum(isinstance(part, Media) for message in history for part in message.parts) <= MAX_PAST_MEDIA:
+        return history
+    room, kept = MAX_PAST_MEDIA, []
+    for message in reversed(history):
+        parts: list[Part] = []
+        for part in reversed(message.parts):
+            if isinstance(part, Media):
+                room -= 1
+                parts.append(part if room >= 0 else Text(f"({part.type} that was sent before)"))
+            else:
+                parts.append(part)
+        kept.append(Message(message.role, tuple(reversed(parts))))
+    return kept[::-1]
+
+
+def _has_media(message: Message) -> bool:
+    return any(isinstance(part, Media) for part in message.parts)
 
 
 def _bare(message: Message) -> bool:

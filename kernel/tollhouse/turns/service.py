@@ -74,7 +74,7 @@ class TurnService:
         """
         principal = caller.user
         _check(request)
-        ask = Ask.of(caller, request, await self._media.open(principal, request.parts), source_id)
+        ask = Ask.of(caller, request, await self._media.open(principal, request.parts, request.history), source_id)
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
             return admitted

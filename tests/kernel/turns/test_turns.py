@@ -12,6 +12,8 @@ from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.conversations.models import files
 from tollhouse.plugin.errors import BackendRejected, BackendTimeout
+from tollhouse.store.ids import new_id
+from tollhouse.turns import media
 from tollhouse.turns.errors import OtherBody
 from tollhouse.usage.models import alarms, counters, entries, holds
 from tollhouse.usage.verify import verify
@@ -241,3 +243,32 @@ async def test_a_model_that_is_free_costs_nothing_when_it_fails_too(world: World
         told = (await conn.execute(select(alarms.c.code))).scalars().all()
     assert {tuple(row) for row in kept} == {(0, "unknown")}
     assert told == []
+
+
+async def test_a_history_that_came_along_has_its_files_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that keeps what was said sends its pictures again with every message: the newest are looked at again."""
+    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    fetched: list[str] = []
+
+    async def fetch(url: str) -> bytes:
+        fetched.append(url)
+        return PNG
+
+    monkeypatch.setattr(world.container.turns._media, "_fetch", fetch)
+    monkeypatch.setattr(media, "MAX_PAST_MEDIA", 5)
+    ref = await world.container.files.put(caller.user, PNG, "dot.png")
+    urls = [f"https://pictures.example/{number}.png" for number in range(5)]
+    remote = [th.Message("user", (th.Text("Look"), th.Media("image", "image/*", url=url))) for url in urls]
+    uploaded = th.Message("user", (th.Media("file", "application/octet-stream", file_id=ref.id),))
+    history = (*remote, uploaded, th.Message("assistant", (th.Text("I see."),)))
+    await world.container.turns.run(caller, say(history=history))
+    assert fetched == urls[1:]
+    sent = [part for message in world.model.calls[-1].messages for part in message.parts]
+    pictures = [part for part in sent if isinstance(part, th.Media)]
+    assert [(picture.type, picture.data) for picture in pictures] == [("image", PNG)] * 5
+    assert th.Text("(image that was sent before)") in sent
+    lost = th.Message("user", (th.Media("image", "image/png", file_id=str(new_id())),))
+    with pytest.raises(th.InvalidInput) as refused:
+        await world.container.turns.run(caller, say(history=(history[-1], lost)))
+    assert refused.value.errors[0].pointer == "#/history/1/parts/0/file_id"

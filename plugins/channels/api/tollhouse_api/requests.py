@@ -145,9 +145,7 @@ def to_turn(request: ChatRequest, idempotency_key: str | None, conversation: str
     last = _last(request)
     if last < 0 or any(message.role == "assistant" for message in request.messages[last:]):
         raise BadRequest("The last message must be the user's", param="messages")
-    history = tuple(_message(i, message) for i, message in enumerate(request.messages) if i != last)
-    if conversation is not None:  # we hold what was said; the client's own copy would say it twice
-        history = tuple(message for message in history if message.role == "system")
+    history = tuple(_message(i, request.messages[i]) for i in _history(request, conversation))
     return TurnRequest(
         agent=request.model,
         parts=_parts(last, request.messages[last]),
@@ -159,25 +157,36 @@ def to_turn(request: ChatRequest, idempotency_key: str | None, conversation: str
     )
 
 
-def point_into(request: ChatRequest, error: InvalidInput) -> None:
+def point_into(request: ChatRequest, turn: TurnRequest, error: InvalidInput) -> None:
     """What the kernel says of a turn's parts and parameters, said of the message and fields that they came from."""
-    error.errors = tuple(FieldError(f"#/{_place(request, one.pointer[2:].split('/'))}", one.detail) for one in error.errors)
+    places = [_place(request, turn, one.pointer[2:].split("/")) for one in error.errors]
+    error.errors = tuple(FieldError(f"#/{place}", one.detail) for place, one in zip(places, error.errors, strict=True))
 
 
-def _place(request: ChatRequest, steps: list[str]) -> str:
+def _place(request: ChatRequest, turn: TurnRequest, steps: list[str]) -> str:
     name, *rest = steps
+    index = _last(request)
+    if name == "history" and len(rest) > 1:
+        index, name, rest = _history(request, turn.conversation)[int(rest[0])], rest[1], rest[2:]
     if name in ("max_tokens", "max_completion_tokens"):
         return "max_tokens" if request.max_tokens is not None else "max_completion_tokens"
     if name != "parts":
         return "/".join(steps)
-    content = f"messages/{_last(request)}/content"
-    said = request.messages[_last(request)].content
+    content = f"messages/{index}/content"
+    said = request.messages[index].content
     if not rest or not isinstance(said, list):
         return content
     where = f"{content}/{rest[0]}"
     if rest[1:] == ["file_id"]:
         return f"{where}/file/file_id"
     return f"{where}/{rest[1]}" if rest[1:] in (["type"], ["text"]) else where
+
+
+def _history(request: ChatRequest, conversation: str | None) -> list[int]:
+    """Which messages were said before. In a conversation we hold what was said; the client's own copy would say it twice."""
+    last = _last(request)
+    said = ("user", "assistant") if conversation is not None else ()
+    return [i for i, message in enumerate(request.messages) if i != last and message.role not in said]
 
 
 def _last(request: ChatRequest) -> int:

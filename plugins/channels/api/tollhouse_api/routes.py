@@ -38,7 +38,7 @@ async def chat_completions(request: Request) -> Response:
     try:
         result = await context_of(request).port(Turns).run(turn)
     except InvalidInput as error:
-        requests.point_into(wanted, error)
+        requests.point_into(wanted, turn, error)
         raise
     except NotFound:
         if turn.conversation is None and not _mentions_files(turn):
