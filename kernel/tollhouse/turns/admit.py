@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import field
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
@@ -21,7 +22,7 @@ from tollhouse.host.caller import Caller
 from tollhouse.host.connections import Connections
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
 from tollhouse.plugin.context import TenantInfo
-from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound, Unauthenticated
+from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound, TollhouseError, Unauthenticated
 from tollhouse.plugin.llm import ChecksMedia, CountsTokens, DescribesModels
 from tollhouse.plugin.ports import TurnRequest
 from tollhouse.policy.engine import PolicyEngine
@@ -95,6 +96,7 @@ class Admitted:
     conversation_id: UUID | None
     begins_talk: bool = False
     warnings: tuple[str, ...] = ()
+    broken: Mapping[UUID, str] = field(default_factory=dict)
 
 
 @record(frozen=True, slots=True)
@@ -108,21 +110,28 @@ class _Talk:
 
 @record(frozen=True, slots=True)
 class Offer:
-    """The models that may answer for a version now, and what they cost: each, and the dearest of them."""
+    """The models that may answer for a version now, and what they cost: each, and the dearest of them.
+
+    ``broken`` are connections that cannot be used, with what is wrong with them.
+    """
 
     candidates: Sequence[Candidate]
     prices: Mapping[tuple[str, str], Price | None]
+    broken: Mapping[UUID, str]
     input_price: int
     output_price: int
     priced: bool
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate], prices: Mapping[tuple[str, str], Price | None]) -> Offer:
+    def of(
+        cls, candidates: Sequence[Candidate], prices: Mapping[tuple[str, str], Price | None], broken: Mapping[UUID, str]
+    ) -> Offer:
         """With the dearest prices found."""
         known = [price for price in prices.values() if price is not None]
         return cls(
             candidates,
             prices,
+            broken,
             input_price=max((price.input_per_million for price in known), default=0),
             output_price=max((price.output_per_million for price in known), default=0),
             priced=len(known) == len(prices),
@@ -155,6 +164,10 @@ class Admission:
         self._prices = prices
         self._runner_id = runner_id
         self._model_timeout = model_timeout
+
+    async def prepare(self, tenant_id: UUID) -> None:
+        """Fetch what may be old by now, before the transaction: in it, counters are locked."""
+        await self._prices.ready(tenant_id)
 
     async def admit(self, lane: Lane, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception]:
         """Admit turns of one tenant in one transaction; for each, what it is to be run with, or why it is not.
@@ -229,7 +242,7 @@ class Admission:
         begins = conversation_id is None and ask.request.store
         talk_id = new_id() if begins else conversation_id
         warnings = self.policy.warnings(case, fit)
-        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, offer.prices, talk_id, begins, warnings)
+        return Admitted(ask, case, hold, prepared, fit.max_output_tokens, offer.prices, talk_id, begins, warnings, offer.broken)
 
     # -- what is sent --------------------------------------------------------------------------------------------------
 
@@ -273,24 +286,33 @@ class Admission:
         return await self._versions.get(facts.tenant.id, choose(facts.agent.versions, place))
 
     async def _offer(self, tenant: TenantInfo, facts: Facts, version: PromptVersion) -> Offer:
-        """The models that may answer and what they cost; a switched-off connection is left out."""
+        """The models that may answer and what they cost; a connection that is switched off or broken is left out."""
         found: list[Candidate] = []
         prices: dict[tuple[str, str], Price | None] = {}
+        broken: dict[UUID, str] = {}
+        fault: TollhouseError | None = None
         for choice in (version.spec.primary, version.spec.fallback):
             revision = facts.connections.get(choice.connection_id) if choice else None
             if choice is None or revision is None:
                 continue
-            bound = await self._connections.bound(tenant, choice.connection_id, revision)
+            try:
+                bound = await self._connections.bound(tenant, choice.connection_id, revision)
+            except DatabaseDown:
+                raise
+            except TollhouseError as error:
+                broken[choice.connection_id], fault = error.detail, error
+                continue
             backend = bound.backend
             describes, counts, checks = _abilities(backend.__class__)
             info = backend.describe(bound.ctx.config, choice.model) if describes else None
             count = _counter(backend, choice.model) if counts else None
             refuses = partial(backend.refuses, bound.ctx.config, choice.model) if checks else None
             found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision, refuses))
-            prices[backend.name, choice.model] = await self._prices.get(tenant.id, backend.name, choice.model)
+            prices[backend.name, choice.model] = await self._prices.recent(tenant.id, backend.name, choice.model)
         if not found:
-            raise BackendAuthFailed(private="no active connection for this version")
-        return Offer.of(found, prices)
+            why = f"{fault.http_code}: {fault.detail}" if fault else "no active connection for this version"
+            raise BackendAuthFailed(private=why) from fault
+        return Offer.of(found, prices, broken)
 
     def _prepare(
         self, ask: Ask, facts: Facts, version: PromptVersion, history: Sequence[Message], candidates: Sequence[Candidate]

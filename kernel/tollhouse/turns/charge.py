@@ -71,6 +71,10 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     paid = [place for place, call in enumerate(calls) if answered and call.outcome == "ok"]
     entries = [_entry(admitted, call, what) for call, what in zip(calls, counted, strict=True)]
     alarms = [alarm for what in counted for alarm in what.alarms]
+    alarms += [
+        Alarm("connection_failed", str(key), f"A model's connection cannot be used: {why}")
+        for key, why in admitted.broken.items()
+    ]
     alarms += [_unknown_price(entry) for entry in entries if entry.cost is None and entry.certainty != "unknown"]
     usage = _sum([counted[place].usage for place in paid])
     if last is None:

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -161,12 +162,25 @@ class PriceBook:
         self._suggest = suggestions
         self._suggested: dict[tuple[str, str], Price] | None = None
         self._tenants: OrderedDict[UUID, _TenantPrices] = OrderedDict()
-        self._loading = asyncio.Lock()
+        self._suggesting = asyncio.Lock()
+        self._loading: dict[UUID, asyncio.Task[_TenantPrices]] = {}
 
     async def get(self, tenant_id: UUID, backend: str, model: str, at: datetime | None = None) -> Price | None:
         """The price in force (or the one of ``at``); None if it is unknown: raise an alarm, never count 0."""
         known = await self._fresh(tenant_id)
         return self._effective(known, (backend, model), at or known.now)
+
+    async def ready(self, tenant_id: UUID) -> None:
+        """Have the tenant's prices at hand for :meth:`recent`. To be awaited before a transaction that locks something: whoever
+        waits for a connection while holding locks holds up everybody else."""
+        await self._fresh(tenant_id)
+
+    async def recent(self, tenant_id: UUID, backend: str, model: str) -> Price | None:
+        """The price in force when :meth:`ready` was last awaited; nothing is asked for if it was."""
+        known = self._tenants.get(tenant_id)
+        if known is None or self._suggested is None:
+            known = await self._fresh(tenant_id)
+        return self._effective(known, (backend, model), known.now)
 
     def _effective(self, known: _TenantPrices, key: tuple[str, str], at: datetime) -> Price | None:
         own = known.own_at(key, at)
@@ -180,13 +194,18 @@ class PriceBook:
         known = self._tenants.get(tenant_id)
         if known is not None and self._suggested is not None and time.monotonic() - known.checked <= FRESH_SECONDS:
             return known
-        async with self._loading:
-            if self._suggested is None:
-                self._suggested = await asyncio.to_thread(self._read_suggestions)
-            known = self._tenants.get(tenant_id)
-            if known is None or time.monotonic() - known.checked > FRESH_SECONDS:
-                known = await self._load(tenant_id, known)
-        return known
+        # Those who come meanwhile wait for the same answer instead of all asking; other tenants do not.
+        loading = self._loading.get(tenant_id)
+        if loading is None:
+            loading = self._loading[tenant_id] = asyncio.create_task(self._load(tenant_id, known))
+            loading.add_done_callback(partial(self._loaded, tenant_id))
+        return await asyncio.shield(loading)
+
+    def _loaded(self, tenant_id: UUID, loading: asyncio.Task[_TenantPrices]) -> None:
+        if self._loading.get(tenant_id) is loading:
+            del self._loading[tenant_id]
+        if not loading.cancelled():
+            loading.exception()  # raised for whoever still waits
 
     def _read_suggestions(self) -> dict[tuple[str, str], Price]:
         return {
@@ -198,6 +217,10 @@ class PriceBook:
 
     async def _load(self, tenant_id: UUID, known: _TenantPrices | None) -> _TenantPrices:
         checked = time.monotonic()
+        if self._suggested is None:
+            async with self._suggesting:
+                if self._suggested is None:
+                    self._suggested = await asyncio.to_thread(self._read_suggestions)
         async with self.store.transaction(tenant_id) as conn:
             now = await rows.now(conn)
             revision, currency = await rows.revision(conn, tenant_id)
@@ -208,6 +231,8 @@ class PriceBook:
             for row in await rows.all_prices(conn, tenant_id):
                 if (price := _price(row).counted_in(currency)) is not None:
                     loaded.models.setdefault((row["backend"], row["model"]), []).append((price, row))
+        if self._loading.get(tenant_id) is not asyncio.current_task():
+            return loaded  # a price was set meanwhile: what was read may be old
         self._tenants[tenant_id] = loaded
         self._tenants.move_to_end(tenant_id)
         while len(self._tenants) > CACHED_TENANTS:
@@ -260,6 +285,7 @@ class PriceBook:
                 raise
             raise PriceExists() from None
         self._tenants.pop(tenant_id, None)
+        self._loading.pop(tenant_id, None)
         return Price(input_per_million, output_per_million, cached_per_million, counted, "tenant", price_id)
 
     async def catalogue(

@@ -6,12 +6,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 
 from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
+from tollhouse.agents.models import prompt_versions
 from tollhouse.conversations.models import files
-from tollhouse.plugin.errors import BackendRejected, BackendTimeout
+from tollhouse.host.models import connections
+from tollhouse.plugin.errors import BackendAuthFailed, BackendRejected, BackendTimeout
 from tollhouse.store.ids import new_id
 from tollhouse.turns import media
 from tollhouse.turns.errors import OtherBody
@@ -272,3 +274,28 @@ async def test_a_history_that_came_along_has_its_files_too(world: World, monkeyp
     with pytest.raises(th.InvalidInput) as refused:
         await world.container.turns.run(caller, say(history=(history[-1], lost)))
     assert refused.value.errors[0].pointer == "#/history/1/parts/0/file_id"
+
+
+async def test_a_connection_that_cannot_be_used_leaves_the_answer_to_the_other(world: World) -> None:
+    """Its plugin was removed, or what is stored for it does not fit it any more: the admin is told, the customer is served."""
+    gone, key = new_id(), {"model": "m"}
+    spec = {"primary": {"connection_id": str(gone), **key}}
+    shop = await open_shop(world.store, CALLS_3, spec=spec)
+    async with world.store.transaction(shop.tenant_id) as conn:
+        values = {"tenant_id": shop.tenant_id, "id": gone, "kind": "llm", "plugin": "removed", "name": "Gone", "config": {}}
+        await conn.execute(insert(connections).values(**values))
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    with pytest.raises(BackendAuthFailed) as alone:
+        await world.container.turns.run(caller, say())
+    assert "plugin_not_enabled" in (alone.value.private or "")
+    spec["fallback"] = {"connection_id": str(shop.connection_id), **key}
+    async with world.store.transaction(shop.tenant_id) as conn:
+        number = {"tenant_id": shop.tenant_id, "id": new_id(), "agent_id": shop.agent_id, "number": 2, "weight": 10_000}
+        old = update(prompt_versions).where(prompt_versions.c.id == shop.version_id)
+        await conn.execute(old.values(status="archived", weight=0))
+        full = {"template": "You are helpful.", "max_output_tokens": 100, **spec}
+        await conn.execute(insert(prompt_versions).values(**number, status="active", spec=full))
+    assert (await world.container.turns.run(caller, say())).state == "done"
+    [alarm] = await world.container.alarms.open(shop.tenant_id)
+    assert (alarm["code"], alarm["subject"]) == ("connection_failed", str(gone))
+    assert await verify(world.store, shop.tenant_id) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,6 +22,7 @@ from tollhouse.store.ids import new_id
 from tollhouse.store.models import audit
 from tollhouse.store.store import Store
 from tollhouse.tenants.service import TenantChanges, TenantService
+from tollhouse.usage import price_repository as rows
 from tollhouse.usage import prices
 from tollhouse.usage.prices import Price, PriceBook, PriceExists, cost_nano
 
@@ -126,6 +129,35 @@ async def test_another_process_sees_a_change_within_seconds(
     store.at(NOW + timedelta(days=1))
     await mine.set_price(admin, "x", "m", input_per_million=5, output_per_million=5)
     assert (await theirs.get(tenant_id, "x", "m")).input_per_million == 5  # type: ignore[union-attr]
+
+
+async def test_who_holds_locks_waits_for_no_price_and_for_no_other_tenant(
+    store: Store, tenant_id: UUID, other_tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, admin = PriceBook(store, Suggestions()), await staff(store, tenant_id)
+    await book.ready(tenant_id)
+    monkeypatch.setattr(prices, "FRESH_SECONDS", -1.0)
+    gate, reading, all_prices = asyncio.Event(), asyncio.Event(), rows.all_prices
+
+    async def slow(conn: Any, asked: UUID) -> Any:
+        found = await all_prices(conn, asked)
+        if asked == tenant_id and not gate.is_set():
+            reading.set()
+            await gate.wait()
+        return found
+
+    monkeypatch.setattr(rows, "all_prices", slow)
+    book._tenants[tenant_id].revision = -1  # somebody else has set a price
+    async with asyncio.timeout(10):
+        waiting = [asyncio.create_task(book.get(tenant_id, "x", "m")) for _ in range(2)]
+        await reading.wait()
+        await book.ready(other_tenant_id)
+        assert (await book.recent(tenant_id, "openai", "gpt-small")).source == "openai"  # type: ignore[union-attr]
+        mine = await book.set_price(admin, "x", "m", input_per_million=1, output_per_million=1)
+        gate.set()
+        assert await asyncio.gather(*waiting) == [None, None], "they had read before it was set"
+    monkeypatch.setattr(prices, "FRESH_SECONDS", 60.0)
+    assert await book.get(tenant_id, "x", "m") == mine, "what they had read is not believed any more"
 
 
 async def test_the_catalogue_is_searched_and_paged(store: Store, tenant_id: UUID, other_tenant_id: UUID) -> None:
