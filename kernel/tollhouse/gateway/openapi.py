@@ -17,7 +17,7 @@ from tollhouse.gateway.examples import Examples, resolve_schemas
 from tollhouse.gateway.openapi_errors import Shape, components, reference
 from tollhouse.gateway.route_table import UNSAFE, Entry, RouteTable
 
-DENIALS: Final = (402, 502, 504)
+MODEL_CALL: Final = (402, 410, 502, 504)
 ERRORS: Final = "x-errors"
 """In an operation of a route: statuses that it answers beside those of its kind."""
 
@@ -110,7 +110,7 @@ def _statuses(entry: Entry, operation: dict[str, Any]) -> set[int]:
     if entry.method in UNSAFE:
         found |= {408, 409, 413, 415}
     if "model call" in operation.get("tags", ()):
-        found.update(DENIALS)
+        found.update(MODEL_CALL)
     return found
 
 

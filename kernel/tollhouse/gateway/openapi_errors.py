@@ -101,6 +101,13 @@ ERRORS: Final[dict[int, tuple[str, str, str, bool, dict[str, Any]]]] = {
         False,
         {},
     ),
+    410: (
+        "answer_deleted",
+        "This was answered before, and the answer has been deleted since",
+        "This was answered before, and the answer has been deleted since",
+        False,
+        {},
+    ),
     413: ("too_large", "That is larger than this address accepts", "The body is larger than 1048576 bytes", False, {}),
     414: ("uri_too_long", "The address is too long", "The address is too long", False, {}),
     415: (

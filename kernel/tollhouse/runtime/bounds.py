@@ -7,10 +7,11 @@ most one token for each byte of UTF-8, which holds for every byte-level tokenize
 picture   1,700 tokens, what the usual models take for one at full detail
 sound     uncompressed: 1 token for 200 bytes; compressed: 1 for 20 bytes (32 tokens a second at 5 kbit/s)
 text      1 token for each byte, and 400 for its name
-document  2,000 tokens, and 1 for 4 bytes
+document  2,000 tokens, and 1 for each byte, but never more than the model's window has left
 ========  ==========================================================================================
 
-A model that costs more says so in ``ModelInfo.media_tokens``.
+A model that costs more says so in ``ModelInfo.media_tokens``. A document that was made to unpack to far more than its size can
+cost up to the window all the same: what goes beyond is the tenant's, raises an alarm, and counts towards its daily stop.
 """
 
 from __future__ import annotations
@@ -53,12 +54,19 @@ def media_bound(media: Media, table: Mapping[Modality, int]) -> int:
         return IMAGE
     if media.type == "audio":
         return 100 + size // (200 if media.media_type in ("audio/wav", "audio/x-wav") else 20)
-    return DOCUMENT + size // 4
+    return DOCUMENT + size
 
 
-def message_bound(message: Message, count: Count | None, table: Mapping[Modality, int]) -> int:
-    """The most input tokens a message can cost."""
-    total = PER_MESSAGE
+def message_bound(message: Message, count: Count | None, table: Mapping[Modality, int], room: int | None = None) -> int:
+    """The most input tokens a message can cost, where ``room`` is what the window has left for it; None if nobody knows."""
+    total, documents = PER_MESSAGE, 0
     for part in message.parts:
-        total += text_bound(part.text, count) + 1 if isinstance(part, Text) else media_bound(part, table)
-    return total
+        if isinstance(part, Text):
+            total += text_bound(part.text, count) + 1
+        elif part.type == "file" and not part.media_type.startswith("text/"):
+            documents += media_bound(part, table)
+        else:
+            total += media_bound(part, table)
+    if room is not None and documents:
+        documents = min(documents, max(room - total, DOCUMENT))
+    return total + documents

@@ -249,11 +249,12 @@ def _plan(ask: _Ask, candidate: Candidate) -> Planned | None:
     message = _message(ask.message, takes)
     if message is None:
         return None
-    used = PER_REQUEST + ask.extra + message_bound(message, count, table)
     head: tuple[Message, ...] = ()
+    used = PER_REQUEST + ask.extra
     if ask.system:
         head = (Message("system", (Text(ask.system),)),)
         used += PER_MESSAGE + text_bound(ask.system, count)
+    used += message_bound(message, count, table, None if window is None else window - output - used)
     if window is not None and used + output > window:
         return None
     room = (UNKNOWN_WINDOW if window is None else window) - output - used
@@ -296,7 +297,7 @@ def _recent(
     for said in reversed(past):
         if not all(takes.part(part) for part in said.parts):
             said = Message(said.role, tuple(_readable(part, takes) for part in said.parts))
-        cost = message_bound(said, count, table)
+        cost = message_bound(said, count, table, room)
         if cost > room:
             break
         room -= cost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tollhouse.plugin.errors import Conflict, InvalidInput, Unavailable
+from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError, Unavailable
 
 RETRY_AFTER = 2
 """Seconds: with the same key the answer is then there, or the turn is still running."""
@@ -26,6 +26,14 @@ class OtherBody(InvalidInput):
 
     code = "idempotency_mismatch"
     title = "This idempotency key was used for another request; use a new one for a new request"
+
+
+class AnswerDeleted(TollhouseError):
+    """A request is repeated whose answer was deleted since, with its conversation or its person. It was charged once."""
+
+    code = "answer_deleted"
+    status = 410
+    title = "This was answered before, and the answer has been deleted since"
 
 
 class TurnInterrupted(Unavailable):

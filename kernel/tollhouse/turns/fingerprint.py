@@ -24,6 +24,7 @@ def body_hash(request: TurnRequest, parts: Sequence[Part]) -> bytes:
         "history": [_message(message) for message in request.history],
         "parameters": dict(request.parameters),
         "store": request.store,
+        **{name: request.metadata[name] for name in ("test", "version") if name in request.metadata},
     }
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).digest()
 

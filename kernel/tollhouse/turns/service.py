@@ -31,7 +31,7 @@ from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admission, Admitted, Ask
 from tollhouse.turns.charge import charge_for, interrupted
-from tollhouse.turns.errors import OtherBody, TakenOver, TurnInterrupted, TurnRunning
+from tollhouse.turns.errors import AnswerDeleted, OtherBody, TakenOver, TurnInterrupted, TurnRunning
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.result import result_of
 from tollhouse.turns.settle import Ended, Settlement
@@ -207,6 +207,7 @@ async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
 
     Raises:
         OtherBody: the key was used for something else.
+        AnswerDeleted: it was answered, and the answer is gone.
         TurnRunning: somebody alive works on it.
     """
     tenant_id, key = ask.caller.user.tenant_id, {"source": ask.source_id, "external_id": ask.request.external_id}
@@ -219,6 +220,8 @@ async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
     if row["body_hash"] != ask.body:
         raise OtherBody()
     if row["state"] == "done":
+        if not row["reply"]:
+            raise AnswerDeleted(turn_id=str(row["id"]))
         return result_of(row, replayed=True)
     if row["state"] == "running":
         raise TurnRunning(turn_id=str(row["id"]))

@@ -262,3 +262,17 @@ def test_the_installation_bounds_how_long_a_call_may_take(make: Any) -> None:
     for wanted, longest, expected in ((None, 30, 30), (7, 30, 7), (90, 30, 30)):
         bounded = prepare(make.version(timeout=wanted), make.surroundings(), *asked, longest)
         assert bounded.timeout == expected
+
+
+def test_a_document_holds_what_the_window_has_left_at_most(make: Any) -> None:
+    """Its size in bytes bounds it no better: pages are packed, and pictures in them cost less than their bytes."""
+    version = make.version(modalities=["text", "file"], max_output_tokens=1_000)
+    model = candidate(context_tokens=128_000, modalities=frozenset({"text", "file"}))
+    held = []
+    for size in (10, 5_000, 3_000_000):
+        said = Message("user", (Text("Read"), Media("file", "application/pdf", data=b"%PDF", size=size)))
+        held.append(prepare(version, make.surroundings(), said, (), (), {}, [model]).estimate.input_tokens)
+    assert 2_010 < held[0] < held[1] - 4_900 < held[0] + 100
+    assert held[2] == 128_000 - 1_000
+    told = prepare(version, make.surroundings(), said, (), (), {}, [Candidate(UUID(int=1), "fake", "m1")])
+    assert told.estimate.input_tokens > 3_000_000, "nobody knows the window"

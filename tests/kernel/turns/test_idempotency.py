@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import update
 
 from tests.conftest import Cluster
 from tests.kernel.turns.dying import customer_of, limits_of, stuck_turn
 from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
+from tollhouse.auth.models import users
 from tollhouse.plugin.errors import AccessDenied, BackendRejected
-from tollhouse.turns.errors import TurnRunning
+from tollhouse.store.ids import new_id
+from tollhouse.turns.errors import AnswerDeleted, OtherBody, TurnRunning
 from tollhouse.usage.verify import verify
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -94,3 +98,25 @@ async def test_of_parallel_requests_with_one_key_that_are_refused_each_is_told_w
     tries = (world.container.turns.run(caller, say(external_id="k")) for _ in range(20))
     outcomes = await asyncio.gather(*tries, return_exceptions=True)
     assert [type(one) for one in outcomes] == [AccessDenied] * 20
+
+
+async def test_a_repeated_request_whose_answer_was_deleted_is_told_so_and_charged_once(world: World) -> None:
+    shop, caller = await customer_of(world)
+    result = await world.container.turns.run(caller, say(external_id="k", store=True))
+    await world.container.conversations.delete(caller.user, result.conversation_id)
+    with pytest.raises(AnswerDeleted) as gone:
+        await world.container.turns.run(caller, say(external_id="k", store=True))
+    assert (gone.value.http_status, gone.value.may_retry) == (410, False)
+    assert (await limits_of(world, caller))["calls"] == (1, 0)
+    assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_one_key_does_not_try_two_versions(world: World) -> None:
+    shop, caller = await customer_of(world)
+    async with world.store.transaction(shop.tenant_id) as conn:
+        await conn.execute(update(users).where(users.c.id == caller.user.user_id).values(role="admin"))
+    staff = replace(caller, principal=replace(caller.user, role="admin"))
+    tried = {"test": True, "version": str(shop.version_id)}
+    assert (await world.container.turns.run(staff, say(external_id="k", metadata=tried))).state == "done"
+    with pytest.raises(OtherBody):
+        await world.container.turns.run(staff, say(external_id="k", metadata={**tried, "version": str(new_id())}))
