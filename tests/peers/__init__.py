@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 
 AIMOCK = Path(__file__).parent / "node_modules" / "@copilotkit" / "aimock"
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 KEY = "sk-peer-0123456789"
 
 needs_aimock = pytest.mark.skipif(

@@ -67,7 +67,7 @@ def _subscribed(ada, gateway, plan: str = "pro") -> None:
 
 def _card(page: str, plan: str) -> str:
     """The card of a plan on the page of plans."""
-    start = page.index(f"<h3>{plan}</h3>")
+    start = page.index(f"<h2>{plan}</h2>")
     return page[start : page.index("</article>", start)]
 
 
