@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import re
+import signal
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -20,6 +21,10 @@ import pytest
 from tests.conftest import Cluster, _fingerprint
 
 SECONDS = 60
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as a shell does to what it runs in the background: what we start inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _numbers = itertools.count()
 
 
