@@ -60,15 +60,20 @@ class VersionCache:
         self._size = size
         self._kept: OrderedDict[tuple[UUID, UUID], PromptVersion] = OrderedDict()
 
+    def peek(self, tenant_id: UUID, version_id: UUID) -> PromptVersion | None:
+        """The version if this process has it already."""
+        kept = self._kept.get((tenant_id, version_id))
+        if kept is not None:
+            self._kept.move_to_end((tenant_id, version_id))
+        return kept
+
     async def get(self, tenant_id: UUID, version_id: UUID) -> PromptVersion:
         """One version of a tenant.
 
         Raises:
             NotFound: there is none of this id in this tenant.
         """
-        key = (tenant_id, version_id)
-        if (kept := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
+        if (kept := self.peek(tenant_id, version_id)) is not None:
             return kept
         async with self.store.transaction(tenant_id) as conn:
             row = await repository.version_by_id(conn, tenant_id, version_id)
@@ -76,7 +81,7 @@ class VersionCache:
             raise NotFound()
         version = compile_version(row)
         if row["activated_at"] is not None:
-            self._kept[key] = version
+            self._kept[tenant_id, version_id] = version
             if len(self._kept) > self._size:
                 self._kept.popitem(last=False)
         return version

@@ -296,6 +296,14 @@ class Connections:
                     self._cache.popitem(last=False)
         if principal is not None:
             return self._bind(loaded, Caller(tenant, principal))
+        return self._bound_to(tenant, loaded)
+
+    def at_hand(self, tenant: TenantInfo, connection_id: UUID, revision: int) -> Bound | None:
+        """The same if this process knows this revision of it; nothing is asked for."""
+        loaded = self._cache.get((tenant.id, connection_id))
+        return self._bound_to(tenant, loaded) if loaded is not None and loaded.revision == revision else None
+
+    def _bound_to(self, tenant: TenantInfo, loaded: _Loaded) -> Bound:
         bound = loaded.bound
         if bound is None or (bound.ctx.tenant is not tenant and bound.ctx.tenant != tenant):
             bound = loaded.bound = self._bind(loaded, Caller(tenant, None))

@@ -16,10 +16,11 @@ from zoneinfo import ZoneInfo
 
 from tollhouse.agents.split import bucket, choose
 from tollhouse.agents.versions import PromptVersion, VersionCache
-from tollhouse.billing.plans import PlanCache
+from tollhouse.billing.plans import PlanCache, PlanVersion
 from tollhouse.conversations.repository import title_of
 from tollhouse.host.caller import Caller
 from tollhouse.host.connections import Connections
+from tollhouse.host.values import Bound
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound, TollhouseError, Unauthenticated
@@ -37,13 +38,14 @@ from tollhouse.store.lane import Lane
 from tollhouse.turns import repository as sql
 from tollhouse.turns.errors import TakenOver
 from tollhouse.turns.fingerprint import body_hash
+from tollhouse.turns.lookups import Lookups
 from tollhouse.turns.media import Resolved
 from tollhouse.usage.holds import Hold, ensure_counters
-from tollhouse.usage.prices import Price, PriceBook
+from tollhouse.usage.prices import Price, PriceBook, TenantPrices
 
 MAX_HISTORY = 200
-ROUNDS = 6
-"""How often admission begins again because counters had to be made first."""
+ROUNDS = 10
+"""How often admission begins again because something had to be looked up, or counters had to be made, first."""
 
 
 @record(frozen=True, slots=True)
@@ -143,6 +145,14 @@ class Offer:
         return Needs(most.input_tokens, most.max_output_tokens, self.input_price, self.output_price, self.priced)
 
 
+@record(frozen=True, slots=True)
+class Known:
+    """What one admission knows without asking: the tenant's prices, and what it had to look up."""
+
+    prices: TenantPrices
+    lookups: Lookups
+
+
 class Admission:
     """Admits turns. Everything it needs to know beside the facts is immutable or cached."""
 
@@ -175,25 +185,34 @@ class Admission:
         Raises:
             asyncpg.UniqueViolationError: one of them has an idempotency key that came a moment earlier.
         """
+        known = Known(await self._prices.ready(tenant_id), Lookups())
         for _ in range(ROUNDS):
-            outcomes = await lane.run(partial(self._try, tenant_id=tenant_id, asks=asks))
+            outcomes = await lane.run(partial(self._try, tenant_id=tenant_id, asks=asks, known=known))
             if outcomes is not None:
                 return outcomes
+            if known.lookups.wanted:
+                await lane.close()
+                await known.lookups.fetch()
         raise DatabaseDown()  # somebody removes counters as fast as we make them
 
-    async def _try(self, conn: Any, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception] | None:
-        """One try. None: counters were missing and are made; commit and try again, so that everybody locks what all see."""
+    async def _try(
+        self, conn: Any, tenant_id: UUID, asks: Sequence[Ask], known: Known
+    ) -> Sequence[Admitted | Exception] | None:
+        """One try. None: something has to be looked up; or counters were missing and are made: commit and try again, so that
+        everybody locks what all see."""
         asked = [(ask.caller.user, ask.request.agent) for ask in asks]
         all_facts = await read_all_facts(conn, tenant_id, asked, lock=True)
         talks = await self._conversations(conn, tenant_id, asks)
         decided: list[Admitted | Fit | Exception] = []
-        known: set[Hashable] = set()
+        keys: set[Hashable] = set()
         offers: dict[UUID, Offer] = {}
         for ask, facts, talk in zip(asks, all_facts, talks, strict=True):
             # Of several with one idempotency key, one may run: the rest find it running.
-            decided.append(TakenOver() if ask.key in known else await self._decide(ask, facts, talk, offers))
+            decided.append(TakenOver() if ask.key in keys else self._decide(ask, facts, talk, offers, known))
             if not isinstance(decided[-1], Exception):
-                known.add(ask.key)
+                keys.add(ask.key)
+        if known.lookups.wanted:
+            return None
         missing = {line.counter.id: line for one in decided if isinstance(one, Fit) for line in one.lines}
         if missing:
             await ensure_counters(conn, tenant_id, list(missing.values()))
@@ -205,31 +224,31 @@ class Admission:
             await self._write(conn, tenant_id, [one for one in admitted if one.hold.turn_id not in lost])
         return [TakenOver() if isinstance(one, Admitted) and one.hold.turn_id in lost else one for one in outcomes]
 
-    async def _decide(
-        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer]
+    def _decide(
+        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer], known: Known
     ) -> Admitted | Fit | Exception:
         """What one turn comes to. An error here is this turn's own; the others go on. ``offers``: what versions come to that
         were asked for in this group already."""
         try:
-            return await self._decide_or_raise(ask, facts, talk, offers)
+            return self._decide_or_raise(ask, facts, talk, offers, known)
         except Exception as error:
             return error
 
-    async def _decide_or_raise(
-        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer]
+    def _decide_or_raise(
+        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer], known: Known
     ) -> Admitted | Fit:
         if facts is None:
             raise Unauthenticated()
-        plan = await self._plans.get(facts.tenant.id, facts.subscription.plan_version_id) if facts.subscription else None
+        plan = self._plan(facts.tenant.id, facts.subscription.plan_version_id, known) if facts.subscription else None
         case = self.policy.case(ask.access, facts, plan)
         denial = self.policy.gate(case)
         if denial is not None:
             raise AccessDenied(denial)
         conversation_id, history = _history(ask, case, talk)
-        version = await self._version(case)
+        version = self._version(case, known)
         offer = offers.get(version.id)
         if offer is None:
-            offer = offers[version.id] = await self._offer(ask.caller.tenant, facts, version)
+            offer = offers[version.id] = self._offer(ask.caller.tenant, facts, version, known)
         prepared = self._prepare(ask, facts, version, history, offer.candidates)
         fit = self.policy.fit(case, offer.needs(prepared))
         if fit.reason is not None:
@@ -268,24 +287,39 @@ class Admission:
                 found[place] = _Talk(key, row["agent_id"], row["messages"])
         return found
 
-    async def _version(self, case: Case) -> PromptVersion:
+    def _plan(self, tenant_id: UUID, plan_version_id: UUID, known: Known) -> PlanVersion:
+        plan = self._plans.peek(tenant_id, plan_version_id)
+        load = partial(self._plans.get, tenant_id, plan_version_id)
+        return plan if plan is not None else known.lookups.get(("plan", plan_version_id), load)
+
+    def _prompt(self, tenant_id: UUID, version_id: UUID, known: Known) -> PromptVersion:
+        version = self._versions.peek(tenant_id, version_id)
+        load = partial(self._versions.get, tenant_id, version_id)
+        return version if version is not None else known.lookups.get(("version", version_id), load)
+
+    def _version(self, case: Case, known: Known) -> PromptVersion:
         facts = case.facts
         assert facts.agent is not None
         wanted = case.request.metadata.get("version") if case.request.test else None
         if wanted is not None:
             version_id = parse_id(str(wanted))
-            version = await self._versions.get(facts.tenant.id, version_id) if version_id else None
+            version = self._prompt(facts.tenant.id, version_id, known) if version_id else None
             if version is None or version.agent_id != facts.agent.id:
                 raise NotFound()
             return version
         if not facts.agent.versions:
             raise NotFound("This agent has no active version; name the one to try.")
         if len(facts.agent.versions) == 1:
-            return await self._versions.get(facts.tenant.id, facts.agent.versions[0][0])
+            return self._prompt(facts.tenant.id, facts.agent.versions[0][0], known)
         place = bucket(facts.tenant.id, facts.agent.id, facts.user.id)
-        return await self._versions.get(facts.tenant.id, choose(facts.agent.versions, place))
+        return self._prompt(facts.tenant.id, choose(facts.agent.versions, place), known)
 
-    async def _offer(self, tenant: TenantInfo, facts: Facts, version: PromptVersion) -> Offer:
+    def _connection(self, tenant: TenantInfo, connection_id: UUID, revision: int, known: Known) -> Bound:
+        bound = self._connections.at_hand(tenant, connection_id, revision)
+        load = partial(self._connections.bound, tenant, connection_id, revision)
+        return bound if bound is not None else known.lookups.get(("connection", connection_id, revision), load)
+
+    def _offer(self, tenant: TenantInfo, facts: Facts, version: PromptVersion, known: Known) -> Offer:
         """The models that may answer and what they cost; a connection that is switched off or broken is left out."""
         found: list[Candidate] = []
         prices: dict[tuple[str, str], Price | None] = {}
@@ -296,9 +330,7 @@ class Admission:
             if choice is None or revision is None:
                 continue
             try:
-                bound = await self._connections.bound(tenant, choice.connection_id, revision)
-            except DatabaseDown:
-                raise
+                bound = self._connection(tenant, choice.connection_id, revision, known)
             except TollhouseError as error:
                 broken[choice.connection_id], fault = error.detail, error
                 continue
@@ -308,7 +340,7 @@ class Admission:
             count = _counter(backend, choice.model) if counts else None
             refuses = partial(backend.refuses, bound.ctx.config, choice.model) if checks else None
             found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision, refuses))
-            prices[backend.name, choice.model] = await self._prices.recent(tenant.id, backend.name, choice.model)
+            prices[backend.name, choice.model] = known.prices.price(backend.name, choice.model)
         if not found:
             why = f"{fault.http_code}: {fault.detail}" if fault else "no active connection for this version"
             raise BackendAuthFailed(private=why) from fault

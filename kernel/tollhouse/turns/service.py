@@ -60,7 +60,7 @@ class TurnService:
         """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again."""
         self.store = store
         self.policy = policy
-        self._prepare = admission.prepare
+        self._admission = admission
         self._admissions: Groups[Ask, Admitted] = Groups(store.lane, admission.admit, abandoned=self._never_ran)
         self._runtime = runtime
         self._settlement = settlement
@@ -96,7 +96,7 @@ class TurnService:
             if media is not ask.media:
                 ask = replace(ask, media=media)
             try:
-                await self._prepare(tenant_id)
+                await self._admission.prepare(tenant_id)
                 return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
                 await self._record_denial(ask, error.decision)

@@ -132,13 +132,24 @@ class PriceChange:
 
 
 @dataclass(slots=True)
-class _TenantPrices:
+class TenantPrices:
+    """The prices of one tenant as they were at one moment."""
+
     revision: int
     currency: str
     checked: float
     now: datetime
     # Each model's rows that are counted in that currency, oldest first.
     models: dict[tuple[str, str], list[tuple[Price, rows.Row]]] = field(default_factory=dict)
+    suggested: Mapping[tuple[str, str], Price] = field(default_factory=dict)
+
+    def price(self, backend: str, model: str, at: datetime | None = None) -> Price | None:
+        """The price in force (or the one of ``at``); None if it is unknown."""
+        own = self.own_at((backend, model), at or self.now)
+        if own is not None:
+            return own[0]
+        suggested = self.suggested.get((backend, model))
+        return None if suggested is None else suggested.counted_in(self.currency)
 
     def own_at(self, key: tuple[str, str], at: datetime) -> tuple[Price, rows.Row] | None:
         own = self.models.get(key)
@@ -161,36 +172,20 @@ class PriceBook:
         self.store = store
         self._suggest = suggestions
         self._suggested: dict[tuple[str, str], Price] | None = None
-        self._tenants: OrderedDict[UUID, _TenantPrices] = OrderedDict()
+        self._tenants: OrderedDict[UUID, TenantPrices] = OrderedDict()
         self._suggesting = asyncio.Lock()
-        self._loading: dict[UUID, asyncio.Task[_TenantPrices]] = {}
+        self._loading: dict[UUID, asyncio.Task[TenantPrices]] = {}
 
     async def get(self, tenant_id: UUID, backend: str, model: str, at: datetime | None = None) -> Price | None:
         """The price in force (or the one of ``at``); None if it is unknown: raise an alarm, never count 0."""
-        known = await self._fresh(tenant_id)
-        return self._effective(known, (backend, model), at or known.now)
+        return (await self._fresh(tenant_id)).price(backend, model, at)
 
-    async def ready(self, tenant_id: UUID) -> None:
-        """Have the tenant's prices at hand for :meth:`recent`. To be awaited before a transaction that locks something: whoever
-        waits for a connection while holding locks holds up everybody else."""
-        await self._fresh(tenant_id)
+    async def ready(self, tenant_id: UUID) -> TenantPrices:
+        """All of them. To be awaited before a transaction that locks something: whoever waits for a connection while holding
+        locks holds up everybody else."""
+        return await self._fresh(tenant_id)
 
-    async def recent(self, tenant_id: UUID, backend: str, model: str) -> Price | None:
-        """The price in force when :meth:`ready` was last awaited; nothing is asked for if it was."""
-        known = self._tenants.get(tenant_id)
-        if known is None or self._suggested is None:
-            known = await self._fresh(tenant_id)
-        return self._effective(known, (backend, model), known.now)
-
-    def _effective(self, known: _TenantPrices, key: tuple[str, str], at: datetime) -> Price | None:
-        own = known.own_at(key, at)
-        if own is not None:
-            return own[0]
-        assert self._suggested is not None
-        suggested = self._suggested.get(key)
-        return None if suggested is None else suggested.counted_in(known.currency)
-
-    async def _fresh(self, tenant_id: UUID) -> _TenantPrices:
+    async def _fresh(self, tenant_id: UUID) -> TenantPrices:
         known = self._tenants.get(tenant_id)
         if known is not None and self._suggested is not None and time.monotonic() - known.checked <= FRESH_SECONDS:
             return known
@@ -201,7 +196,7 @@ class PriceBook:
             loading.add_done_callback(partial(self._loaded, tenant_id))
         return await asyncio.shield(loading)
 
-    def _loaded(self, tenant_id: UUID, loading: asyncio.Task[_TenantPrices]) -> None:
+    def _loaded(self, tenant_id: UUID, loading: asyncio.Task[TenantPrices]) -> None:
         if self._loading.get(tenant_id) is loading:
             del self._loading[tenant_id]
         if not loading.cancelled():
@@ -215,7 +210,7 @@ class PriceBook:
             for backend, one in self._suggest()
         }
 
-    async def _load(self, tenant_id: UUID, known: _TenantPrices | None) -> _TenantPrices:
+    async def _load(self, tenant_id: UUID, known: TenantPrices | None) -> TenantPrices:
         checked = time.monotonic()
         if self._suggested is None:
             async with self._suggesting:
@@ -227,7 +222,7 @@ class PriceBook:
             if known is not None and (known.revision, known.currency) == (revision, currency):
                 known.checked, known.now = checked, now
                 return known
-            loaded = _TenantPrices(revision, currency, checked, now)
+            loaded = TenantPrices(revision, currency, checked, now, suggested=self._suggested)
             for row in await rows.all_prices(conn, tenant_id):
                 if (price := _price(row).counted_in(currency)) is not None:
                     loaded.models.setdefault((row["backend"], row["model"]), []).append((price, row))
@@ -307,7 +302,7 @@ class PriceBook:
         more = len(items) > limit
         return Page(page, _encode(page[-1]) if more else None)
 
-    def _entry(self, known: _TenantPrices, key: tuple[str, str]) -> CatalogueEntry | None:
+    def _entry(self, known: TenantPrices, key: tuple[str, str]) -> CatalogueEntry | None:
         assert self._suggested is not None
         suggestion = self._suggested.get(key)
         own = known.own_at(key, known.now)

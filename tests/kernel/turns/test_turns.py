@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import insert, select, update
 
+from tests.conftest import Cluster
 from tests.world import World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.agents.models import prompt_versions
@@ -191,10 +195,8 @@ async def test_the_same_file_uploaded_again_is_the_same_request(world: World) ->
     assert results[1].replayed
 
 
-async def test_a_repeated_request_needs_no_remote_picture(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address is what was asked for; what it leads to may change, or go."""
-    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
-    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+def pictures_of_the_world(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every address leads to a picture; those that were asked for."""
     fetched: list[str] = []
 
     async def fetch(url: str) -> bytes:
@@ -202,6 +204,14 @@ async def test_a_repeated_request_needs_no_remote_picture(world: World, monkeypa
         return PNG
 
     monkeypatch.setattr(world.container.turns._media, "_fetch", fetch)
+    return fetched
+
+
+async def test_a_repeated_request_needs_no_remote_picture(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address is what was asked for; what it leads to may change, or go."""
+    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    fetched = pictures_of_the_world(world, monkeypatch)
     part = th.Media("image", "image/png", url="https://pictures.example/dot.png")
     first = await world.container.turns.run(caller, say(parts=(part,), external_id="k"))
     again = await world.container.turns.run(caller, say(parts=(part,), external_id="k"))
@@ -251,13 +261,7 @@ async def test_a_history_that_came_along_has_its_files_too(world: World, monkeyp
     """A client that keeps what was said sends its pictures again with every message: the newest are looked at again."""
     shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
     caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
-    fetched: list[str] = []
-
-    async def fetch(url: str) -> bytes:
-        fetched.append(url)
-        return PNG
-
-    monkeypatch.setattr(world.container.turns._media, "_fetch", fetch)
+    fetched = pictures_of_the_world(world, monkeypatch)
     monkeypatch.setattr(media, "MAX_PAST_MEDIA", 5)
     ref = await world.container.files.put(caller.user, PNG, "dot.png")
     urls = [f"https://pictures.example/{number}.png" for number in range(5)]
@@ -299,3 +303,29 @@ async def test_a_connection_that_cannot_be_used_leaves_the_answer_to_the_other(w
     [alarm] = await world.container.alarms.open(shop.tenant_id)
     assert (alarm["code"], alarm["subject"]) == ("connection_failed", str(gone))
     assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_nothing_is_looked_up_while_counters_are_locked(
+    world: World, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a connection of the other pool must not hold up those who wait for the counters."""
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    watcher = await asyncpg.connect(cluster.dsn)
+    inside = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in tr%'"
+    looked_up: list[tuple[str, int]] = []
+
+    async def watched(name: str, load: Any, *given: Any) -> Any:
+        looked_up.append((name, await watcher.fetchval(inside)))
+        return await load(*given)
+
+    c, admission = world.container, world.container.turns._admission
+    for owner, name in ((c.policy.plans, "get"), (admission._versions, "get"), (c.connections, "bound"), (c.prices, "_load")):
+        monkeypatch.setattr(owner, name, partial(watched, name, getattr(owner, name)))
+    assert (await world.container.turns.run(caller, say())).state == "done"
+    assert {name for name, _ in looked_up} == {"get", "bound", "_load"}
+    assert [found for _, found in looked_up] == [0] * len(looked_up)
+    looked_up.clear()
+    assert (await world.container.turns.run(caller, say())).state == "done"
+    assert [name for name, _ in looked_up] in ([], ["bound"]), "the runtime asks for the connection, the admission for nothing"
+    await watcher.close()

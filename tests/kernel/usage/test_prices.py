@@ -131,7 +131,7 @@ async def test_another_process_sees_a_change_within_seconds(
     assert (await theirs.get(tenant_id, "x", "m")).input_per_million == 5  # type: ignore[union-attr]
 
 
-async def test_who_holds_locks_waits_for_no_price_and_for_no_other_tenant(
+async def test_nobody_waits_for_another_tenants_prices(
     store: Store, tenant_id: UUID, other_tenant_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book, admin = PriceBook(store, Suggestions()), await staff(store, tenant_id)
@@ -152,7 +152,6 @@ async def test_who_holds_locks_waits_for_no_price_and_for_no_other_tenant(
         waiting = [asyncio.create_task(book.get(tenant_id, "x", "m")) for _ in range(2)]
         await reading.wait()
         await book.ready(other_tenant_id)
-        assert (await book.recent(tenant_id, "openai", "gpt-small")).source == "openai"  # type: ignore[union-attr]
         mine = await book.set_price(admin, "x", "m", input_per_million=1, output_per_million=1)
         gate.set()
         assert await asyncio.gather(*waiting) == [None, None], "they had read before it was set"
