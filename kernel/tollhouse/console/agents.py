@@ -103,11 +103,7 @@ async def archive(desk: Desk) -> Response:
 
 def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
     """A short name that is taken is said beside its field."""
-    form.failed(error)
-    if error.http_code == "slug_taken":
-        form.problems.clear()
-        form.refuse("slug", error.detail)
-    return form
+    return form.failed(error, beside={"slug_taken": "slug"})
 
 
 def _form(desk: Desk, form: Form, agent: AgentRow | None = None) -> Response:

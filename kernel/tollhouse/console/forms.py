@@ -170,9 +170,19 @@ class Form:
         if self.errors:
             raise InvalidInput()
 
-    def failed(self, error: TollhouseError, *, inside: str = "", names: Mapping[str, str] | None = None) -> Form:
-        """Put a service's refusal beside the fields. ``inside``: where its pointers begin; ``names``: what differs here."""
+    def failed(
+        self,
+        error: TollhouseError,
+        *,
+        inside: str = "",
+        names: Mapping[str, str] | None = None,
+        beside: Mapping[str, str] | None = None,
+    ) -> Form:
+        """Put a service's refusal beside the fields. ``inside``: where its pointers begin; ``names``: what differs here;
+        ``beside``: the fields of errors that have a code and no pointer."""
         self.status = error.http_status
+        if field := (beside or {}).get(error.http_code):
+            self.refuse(field, error.detail)
         found = error.errors if isinstance(error, InvalidInput) else ()
         for one in found:
             name = field_name(one.pointer, inside)

@@ -61,14 +61,16 @@ def read_limits(form: Form) -> tuple[LimitTerms, ...]:
     return tuple(found[number] for number in _readable(form))
 
 
-def place_limit_errors(form: Form, error: InvalidInput | Conflict, inside: str) -> Form:
+def place_limit_errors(
+    form: Form, error: InvalidInput | Conflict, inside: str, beside: Mapping[str, str] | None = None
+) -> Form:
     """Errors beside the rows: the service counts only those that were given."""
     names = {}
     for place, number in enumerate(_readable(form)):
         for field in ("metric", "amount", "window", "agent_id", "channel"):
             names[f"{inside}.{place}.{field}"] = f"limits.{number}.{field}"
         names[f"{inside}.{place}"] = f"limits.{number}.metric"
-    return form.failed(error, names=names)
+    return form.failed(error, names=names, beside=beside)
 
 
 def more_rows(form: Form) -> bool:

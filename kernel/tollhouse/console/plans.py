@@ -165,14 +165,11 @@ def _terms(form: Form) -> Terms:
 
 
 def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
-    place_limit_errors(form, error, "limits")
+    place_limit_errors(form, error, "limits", {"plan_exists": "slug"})
     if "price_minor" in form.errors:
         del form.errors["price_minor"]
         most = MAX_PRICE // 10 ** exponent(form.text("currency").upper())
         form.refuse("price", f"Write a price from 0 to {most:,}")
-    if error.http_code == "plan_exists":
-        form.problems.clear()
-        form.refuse("slug", error.detail)
     return form
 
 

@@ -57,6 +57,7 @@ async def save(desk: Desk) -> Response:
     except (InvalidInput, Conflict) as error:
         return _page(desk, _placed(form, error), tenant)
     desk.parts.directory.forget()
+    desk.parts.prices.forget(tenant.id)
     return desk.done("/settings")
 
 
@@ -112,13 +113,7 @@ def _changes(form: Form, tenant: Tenant) -> TenantChanges:
 
 
 def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
-    form.failed(error, inside="brand")
-    if error.http_code == "host_taken":
-        form.problems.clear()
-        form.refuse("hosts", error.detail)
-    if error.http_code == "cost_currency_in_use":
-        form.problems.clear()
-        form.refuse("cost_currency", error.detail)
+    form.failed(error, inside="brand", beside={"host_taken": "hosts", "cost_currency_in_use": "cost_currency"})
     if "accent" in form.errors:
         form.errors["accent"] = "Write a colour as #7a1f3d"
     return form

@@ -47,11 +47,7 @@ async def create(desk: Desk) -> Response:
     try:
         tenant = await desk.parts.tenants.create(form.text("slug"), form.text("name"), actor=desk.actor, fill=fill, **values)
     except (InvalidInput, Conflict) as error:
-        form.failed(error)
-        if error.http_code == "slug_taken":
-            form.problems.clear()
-            form.refuse("slug", error.detail)
-        return _form(desk, form)
+        return _form(desk, form.failed(error, beside={"slug_taken": "slug"}))
     desk.parts.directory.forget()
     link = f"{desk.parts.settings.base_url}/t/{tenant.slug}/claim/{tokens[0]}"
     return once(desk, f"The first owner's link of {tenant.name}", link, LIFETIME["owner"].days, "/tenants", "tenants")

@@ -65,11 +65,7 @@ async def invite(desk: Desk) -> Response:
     try:
         user, token = await desk.parts.accounts.invite(desk.tenant.id, email, role, by=desk.by, actor=desk.actor, name=name)
     except (InvalidInput, Conflict) as error:
-        form.failed(error)
-        if error.http_code == "email_taken":
-            form.problems.clear()
-            form.refuse("email", error.detail)
-        return _invite_form(desk, form)
+        return _invite_form(desk, form.failed(error, beside={"email_taken": "email"}))
     link = f"{desk.caller.tenant.base_url}/invite/{token}"
     return once(desk, f"Invitation for {user.email}", link, LIFETIME["invite"].days, f"/users/{user.id}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from tollhouse.host.errors import ConnectionDisabled, ConnectionInUse, Connectio
 from tollhouse.host.forms import form_schema, json_fault, parse, secret_fields, split
 from tollhouse.host.host import Host, Registered
 from tollhouse.host.logs import SCRUBBER, Scrubber
+from tollhouse.host.trial import tried
 from tollhouse.host.values import KINDS, Bound, Connection, Connector
 from tollhouse.host.vault import Vault
 from tollhouse.plugin import (
@@ -33,7 +33,6 @@ from tollhouse.plugin import (
     Page,
     Principal,
     TenantInfo,
-    TollhouseError,
 )
 from tollhouse.store.audit import Actor, record
 from tollhouse.store.ids import new_id
@@ -44,7 +43,6 @@ __all__ = ["Bound", "Connection", "Connections", "Connector"]
 
 log = logging.getLogger(__name__)
 
-TEST_SECONDS: Final = 30.0
 CACHED: Final = 4096
 WORDS: Final = {"inbox": "received messages", "subscriptions": "subscriptions", "orders": "orders"}
 
@@ -340,7 +338,7 @@ class Connections:
         bound = self._bind(self._load(row), Caller(tenant, None))
         if not isinstance(bound.obj, Connectable):
             raise InvalidInput("This kind of connection cannot be tried.", field="plugin")
-        outcome = await _tried(bound, bound.obj)
+        outcome = await tried(bound, bound.obj)
         health = Health(outcome.ok, self._scrubber.scrub(outcome.detail))
         async with self.store.transaction(tenant.id) as conn:
             moment = await self.contexts.clock.observe(conn)
@@ -371,21 +369,6 @@ def _name(name: str) -> str:
 
 def _in_use(what: str) -> ConnectionInUse:
     return ConnectionInUse(f"This connection is in use by {what}; it can be switched off instead.", used_by=what)
-
-
-async def _tried(bound: Bound, obj: Connectable) -> Health:
-    """A failure of the plugin is an outcome here: the admin asked whether it works."""
-    try:
-        async with asyncio.timeout(TEST_SECONDS):
-            outcome = await obj.test(bound.ctx)
-    except TimeoutError:
-        return Health(False, f"No answer within {TEST_SECONDS:.0f} seconds.")
-    except TollhouseError as error:
-        return Health(False, error.detail)
-    except (Exception, SystemExit) as error:
-        bound.ctx.log.exception("test of the connection failed")
-        return Health(False, f"The plugin failed: {type(error).__name__}")
-    return outcome if isinstance(outcome, Health) else Health(False, "The plugin failed: it gave no Health.")
 
 
 def _refuse_redirected(

@@ -9,26 +9,20 @@ import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from tollhouse.agents.split import bucket, choose
-from tollhouse.agents.versions import PromptVersion, VersionCache
-from tollhouse.billing.plans import PlanCache, PlanVersion
+from tollhouse.agents.versions import PromptVersion
 from tollhouse.conversations.repository import title_of
 from tollhouse.host.caller import Caller
-from tollhouse.host.connections import Connections
-from tollhouse.host.values import Bound
 from tollhouse.plugin.content import Message, Part, part_from_json, part_to_json
-from tollhouse.plugin.context import TenantInfo
-from tollhouse.plugin.errors import AccessDenied, BackendAuthFailed, NotFound, TollhouseError, Unauthenticated
-from tollhouse.plugin.llm import ChecksMedia, CountsTokens, DescribesModels
+from tollhouse.plugin.errors import AccessDenied, NotFound, Unauthenticated
 from tollhouse.plugin.ports import TurnRequest
 from tollhouse.policy.engine import PolicyEngine
 from tollhouse.policy.facts import Facts, read_all_facts
-from tollhouse.policy.limits import Fit, Needs
+from tollhouse.policy.limits import Fit
 from tollhouse.policy.rules import AccessRequest, Case
 from tollhouse.records import record
 from tollhouse.runtime.prepare import Candidate, Prepared, Surroundings, prepare
@@ -38,10 +32,10 @@ from tollhouse.store.lane import Lane
 from tollhouse.turns import repository as sql
 from tollhouse.turns.errors import TakenOver
 from tollhouse.turns.fingerprint import body_hash
-from tollhouse.turns.lookups import Lookups
 from tollhouse.turns.media import Resolved
+from tollhouse.turns.offer import AtHand, Caches, Offer
 from tollhouse.usage.holds import Hold, ensure_counters
-from tollhouse.usage.prices import Price, PriceBook, TenantPrices
+from tollhouse.usage.prices import Price
 
 MAX_HISTORY = 200
 ROUNDS = 10
@@ -110,74 +104,15 @@ class _Talk:
     messages: str | None
 
 
-@record(frozen=True, slots=True)
-class Offer:
-    """The models that may answer for a version now, and what they cost: each, and the dearest of them.
-
-    ``broken`` are connections that cannot be used, with what is wrong with them.
-    """
-
-    candidates: Sequence[Candidate]
-    prices: Mapping[tuple[str, str], Price | None]
-    broken: Mapping[UUID, str]
-    input_price: int
-    output_price: int
-    priced: bool
-
-    @classmethod
-    def of(
-        cls, candidates: Sequence[Candidate], prices: Mapping[tuple[str, str], Price | None], broken: Mapping[UUID, str]
-    ) -> Offer:
-        """With the dearest prices found."""
-        known = [price for price in prices.values() if price is not None]
-        return cls(
-            candidates,
-            prices,
-            broken,
-            input_price=max((price.input_per_million for price in known), default=0),
-            output_price=max((price.output_per_million for price in known), default=0),
-            priced=len(known) == len(prices),
-        )
-
-    def needs(self, prepared: Prepared) -> Needs:
-        """The worst case of a prepared call."""
-        most = prepared.estimate
-        return Needs(most.input_tokens, most.max_output_tokens, self.input_price, self.output_price, self.priced)
-
-
-@record(frozen=True, slots=True)
-class Known:
-    """What one admission knows without asking: the tenant's prices, and what it had to look up."""
-
-    prices: TenantPrices
-    lookups: Lookups
-
-
 class Admission:
     """Admits turns. Everything it needs to know beside the facts is immutable or cached."""
 
-    def __init__(
-        self,
-        policy: PolicyEngine,
-        plans: PlanCache,
-        versions: VersionCache,
-        connections: Connections,
-        prices: PriceBook,
-        runner_id: Callable[[], UUID],
-        model_timeout: float,
-    ) -> None:
+    def __init__(self, policy: PolicyEngine, caches: Caches, runner_id: Callable[[], UUID], model_timeout: float) -> None:
         """``model_timeout``: seconds that one call of a model may take at most."""
         self.policy = policy
-        self._plans = plans
-        self._versions = versions
-        self._connections = connections
-        self._prices = prices
+        self._caches = caches
         self._runner_id = runner_id
         self._model_timeout = model_timeout
-
-    async def prepare(self, tenant_id: UUID) -> None:
-        """Fetch what may be old by now, before the transaction: in it, counters are locked."""
-        await self._prices.ready(tenant_id)
 
     async def admit(self, lane: Lane, tenant_id: UUID, asks: Sequence[Ask]) -> Sequence[Admitted | Exception]:
         """Admit turns of one tenant in one transaction; for each, what it is to be run with, or why it is not.
@@ -185,7 +120,11 @@ class Admission:
         Raises:
             asyncpg.UniqueViolationError: one of them has an idempotency key that came a moment earlier.
         """
-        known = Known(await self._prices.ready(tenant_id), Lookups())
+        prices = self._caches.prices.at_hand(tenant_id)
+        if prices is None:
+            await lane.close()  # nobody waits for one connection while holding another
+            prices = await self._caches.prices.ready(tenant_id)
+        known = AtHand(self._caches, prices)
         for _ in range(ROUNDS):
             outcomes = await lane.run(partial(self._try, tenant_id=tenant_id, asks=asks, known=known))
             if outcomes is not None:
@@ -196,7 +135,7 @@ class Admission:
         raise DatabaseDown()  # somebody removes counters as fast as we make them
 
     async def _try(
-        self, conn: Any, tenant_id: UUID, asks: Sequence[Ask], known: Known
+        self, conn: Any, tenant_id: UUID, asks: Sequence[Ask], known: AtHand
     ) -> Sequence[Admitted | Exception] | None:
         """One try. None: something has to be looked up; or counters were missing and are made: commit and try again, so that
         everybody locks what all see."""
@@ -225,7 +164,7 @@ class Admission:
         return [TakenOver() if isinstance(one, Admitted) and one.hold.turn_id in lost else one for one in outcomes]
 
     def _decide(
-        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer], known: Known
+        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer], known: AtHand
     ) -> Admitted | Fit | Exception:
         """What one turn comes to. An error here is this turn's own; the others go on. ``offers``: what versions come to that
         were asked for in this group already."""
@@ -235,20 +174,20 @@ class Admission:
             return error
 
     def _decide_or_raise(
-        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer], known: Known
+        self, ask: Ask, facts: Facts | None, talk: _Talk | None, offers: dict[UUID, Offer], known: AtHand
     ) -> Admitted | Fit:
         if facts is None:
             raise Unauthenticated()
-        plan = self._plan(facts.tenant.id, facts.subscription.plan_version_id, known) if facts.subscription else None
+        plan = known.plan(facts.tenant.id, facts.subscription.plan_version_id) if facts.subscription else None
         case = self.policy.case(ask.access, facts, plan)
         denial = self.policy.gate(case)
         if denial is not None:
             raise AccessDenied(denial)
         conversation_id, history = _history(ask, case, talk)
-        version = self._version(case, known)
+        version = known.version(case)
         offer = offers.get(version.id)
         if offer is None:
-            offer = offers[version.id] = self._offer(ask.caller.tenant, facts, version, known)
+            offer = offers[version.id] = known.offer(ask.caller.tenant, facts, version)
         prepared = self._prepare(ask, facts, version, history, offer.candidates)
         fit = self.policy.fit(case, offer.needs(prepared))
         if fit.reason is not None:
@@ -286,65 +225,6 @@ class Admission:
                 place, key, _ = named[row["place"] - 1]
                 found[place] = _Talk(key, row["agent_id"], row["messages"])
         return found
-
-    def _plan(self, tenant_id: UUID, plan_version_id: UUID, known: Known) -> PlanVersion:
-        plan = self._plans.peek(tenant_id, plan_version_id)
-        load = partial(self._plans.get, tenant_id, plan_version_id)
-        return plan if plan is not None else known.lookups.get(("plan", plan_version_id), load)
-
-    def _prompt(self, tenant_id: UUID, version_id: UUID, known: Known) -> PromptVersion:
-        version = self._versions.peek(tenant_id, version_id)
-        load = partial(self._versions.get, tenant_id, version_id)
-        return version if version is not None else known.lookups.get(("version", version_id), load)
-
-    def _version(self, case: Case, known: Known) -> PromptVersion:
-        facts = case.facts
-        assert facts.agent is not None
-        wanted = case.request.metadata.get("version") if case.request.test else None
-        if wanted is not None:
-            version_id = parse_id(str(wanted))
-            version = self._prompt(facts.tenant.id, version_id, known) if version_id else None
-            if version is None or version.agent_id != facts.agent.id:
-                raise NotFound()
-            return version
-        if not facts.agent.versions:
-            raise NotFound("This agent has no active version; name the one to try.")
-        if len(facts.agent.versions) == 1:
-            return self._prompt(facts.tenant.id, facts.agent.versions[0][0], known)
-        place = bucket(facts.tenant.id, facts.agent.id, facts.user.id)
-        return self._prompt(facts.tenant.id, choose(facts.agent.versions, place), known)
-
-    def _connection(self, tenant: TenantInfo, connection_id: UUID, revision: int, known: Known) -> Bound:
-        bound = self._connections.at_hand(tenant, connection_id, revision)
-        load = partial(self._connections.bound, tenant, connection_id, revision)
-        return bound if bound is not None else known.lookups.get(("connection", connection_id, revision), load)
-
-    def _offer(self, tenant: TenantInfo, facts: Facts, version: PromptVersion, known: Known) -> Offer:
-        """The models that may answer and what they cost; a connection that is switched off or broken is left out."""
-        found: list[Candidate] = []
-        prices: dict[tuple[str, str], Price | None] = {}
-        broken: dict[UUID, str] = {}
-        fault: TollhouseError | None = None
-        for choice in (version.spec.primary, version.spec.fallback):
-            revision = facts.connections.get(choice.connection_id) if choice else None
-            if choice is None or revision is None:
-                continue
-            try:
-                bound = self._connection(tenant, choice.connection_id, revision, known)
-            except TollhouseError as error:
-                broken[choice.connection_id], fault = error.detail, error
-                continue
-            backend = bound.backend
-            describes, counts, checks = _abilities(backend.__class__)
-            info = backend.describe(bound.ctx.config, choice.model) if describes else None
-            count = _counter(backend, choice.model) if counts else None
-            refuses = partial(backend.refuses, bound.ctx.config, choice.model) if checks else None
-            found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision, refuses))
-            prices[backend.name, choice.model] = known.prices.price(backend.name, choice.model)
-        if not found:
-            why = f"{fault.http_code}: {fault.detail}" if fault else "no active connection for this version"
-            raise BackendAuthFailed(private=why) from fault
-        return Offer.of(found, prices, broken)
 
     def _prepare(
         self, ask: Ask, facts: Facts, version: PromptVersion, history: Sequence[Message], candidates: Sequence[Candidate]
@@ -438,13 +318,3 @@ def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict
         "channel": case.request.channel,
         "test": case.request.test,
     }
-
-
-@lru_cache(maxsize=256)
-def _abilities(kind: type) -> tuple[bool, bool, bool]:
-    """Whether backends of this class describe models, count tokens, and check media; asked once, because asking is slow."""
-    return issubclass(kind, DescribesModels), issubclass(kind, CountsTokens), issubclass(kind, ChecksMedia)
-
-
-def _counter(backend: CountsTokens, model: str) -> Callable[[str], int | None]:
-    return lambda text: backend.count_tokens(model, text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.records import record
@@ -26,7 +27,8 @@ BYTES_PER_TOKEN = 4
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 """Metrics that a provider may report more of than it was allowed."""
 
-NOTHING_USED = ("model_rejected", "model_busy", "model_unavailable", "model_not_connected", "context_too_long")
+REFUSED = "model_not_connected"
+NOTHING_USED = ("model_rejected", "model_busy", "model_unavailable", REFUSED, "context_too_long")
 """Failures in which a provider is known to charge nothing."""
 
 
@@ -71,10 +73,8 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     paid = [place for place, call in enumerate(calls) if answered and call.outcome == "ok"]
     entries = [_entry(admitted, call, what) for call, what in zip(calls, counted, strict=True)]
     alarms = [alarm for what in counted for alarm in what.alarms]
-    alarms += [
-        Alarm("connection_failed", str(key), f"A model's connection cannot be used: {why}")
-        for key, why in admitted.broken.items()
-    ]
+    refused = {call.connection_id: f"{call.backend} refused its credentials" for call in calls if call.outcome == REFUSED}
+    alarms += connection_alarms({**admitted.broken, **refused})
     alarms += [_unknown_price(entry) for entry in entries if entry.cost is None and entry.certainty != "unknown"]
     usage = _sum([counted[place].usage for place in paid])
     if last is None:
@@ -83,7 +83,7 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
         return Charge(main, (), {}, 0, usage, "", tuple(alarms))
     spent = _spent(usage, sum([entries[place].cost or 0 for place in paid])) if answered else {}
     alarms += _beyond(admitted, spent) if answered else []
-    cost = _total([entry.cost for entry in entries])
+    cost = None if any(entry.cost is None for entry in entries) else sum(entry.cost or 0 for entry in entries)
     main = entries.pop()
     main.outcome, main.calls = outcome, 1 if answered else 0
     for entry in entries:
@@ -98,13 +98,9 @@ def interrupted(admitted: Admitted, *, asked: bool = True) -> Charge:
     return Charge(_base(admitted, "interrupted", "unknown"), (), {}, None if asked else 0, usage, "")
 
 
-def _total(costs: Sequence[int | None]) -> int | None:
-    total = 0
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total
+def connection_alarms(broken: Mapping[UUID, str]) -> list[Alarm]:
+    """What an admin must see of connections that cannot be used, by id: what is wrong with each."""
+    return [Alarm("connection_failed", str(key), f"A model's connection cannot be used. {why}") for key, why in broken.items()]
 
 
 def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError, Unavailable
+from tollhouse.plugin.errors import BackendAuthFailed, Conflict, InvalidInput, TollhouseError, Unavailable
 
 RETRY_AFTER = 2
 """Seconds: with the same key the answer is then there, or the turn is still running."""
@@ -34,6 +36,14 @@ class AnswerDeleted(TollhouseError):
     code = "answer_deleted"
     status = 410
     title = "This was answered before, and the answer has been deleted since"
+
+
+class NoModel(BackendAuthFailed):
+    """None of the agent's models can be asked. ``broken``: which of its connections cannot be used, and why."""
+
+    def __init__(self, broken: Mapping[UUID, str]) -> None:
+        super().__init__(private="; ".join(broken.values()) or "no active connection for this version")
+        self.broken = broken
 
 
 class TurnInterrupted(Unavailable):

@@ -6,9 +6,11 @@ In a try, counters are locked. Whoever waits there for a connection of the other
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 from tollhouse.store.errors import DatabaseDown
+
+T = TypeVar("T")
 
 
 class NotAtHand(Exception):
@@ -27,7 +29,7 @@ class Lookups:
         """Whether something has to be looked up before another try."""
         return bool(self._wanted)
 
-    def get(self, key: Hashable, load: Callable[[], Awaitable[Any]]) -> Any:
+    def get(self, key: Hashable, load: Callable[[], Awaitable[T]]) -> T:
         """What ``load`` gave, or raised.
 
         Raises:
@@ -36,7 +38,7 @@ class Lookups:
         if key not in self._found:
             self._wanted[key] = load
             raise NotAtHand
-        found = self._found[key]
+        found: T | Exception = self._found[key]
         if isinstance(found, Exception):
             raise found
         return found

@@ -30,11 +30,12 @@ from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
 from tollhouse.turns.admit import Admission, Admitted, Ask
-from tollhouse.turns.charge import charge_for, interrupted
-from tollhouse.turns.errors import AnswerDeleted, OtherBody, TakenOver, TurnInterrupted, TurnRunning
+from tollhouse.turns.charge import charge_for, connection_alarms, interrupted
+from tollhouse.turns.errors import AnswerDeleted, NoModel, OtherBody, TakenOver, TurnInterrupted, TurnRunning
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.result import result_of
 from tollhouse.turns.settle import Ended, Settlement
+from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.sweeper import expire_turn
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,6 @@ class TurnService:
         """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again."""
         self.store = store
         self.policy = policy
-        self._admission = admission
         self._admissions: Groups[Ask, Admitted] = Groups(store.lane, admission.admit, abandoned=self._never_ran)
         self._runtime = runtime
         self._settlement = settlement
@@ -96,11 +96,13 @@ class TurnService:
             if media is not ask.media:
                 ask = replace(ask, media=media)
             try:
-                await self._admission.prepare(tenant_id)
                 return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
                 await self._record_denial(ask, error.decision)
                 raise refusal(error.decision) from None
+            except NoModel as error:
+                await self.store.run(tenant_scope(tenant_id), partial(_raise_alarms, tenant_id=tenant_id, broken=error.broken))
+                raise
             except TakenOver:
                 continue
             except asyncpg.UniqueViolationError as error:
@@ -196,6 +198,11 @@ class TurnService:
         """What admission would say now."""
         principal = caller.user
         return await self.policy.check(AccessRequest(principal, agent, channel or principal.channel, metadata or {}))
+
+
+async def _raise_alarms(conn: Any, tenant_id: UUID, broken: Mapping[UUID, str]) -> None:
+    for alarm in connection_alarms(broken):
+        await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
 
 
 async def _by_id(conn: Any, tenant_id: UUID, turn_id: UUID) -> Any:

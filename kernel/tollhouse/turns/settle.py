@@ -186,7 +186,8 @@ class Settlement:
         )
         lines = [line for line in hold.lines if finished or line.counter.user_id is None]
         ids, used = [line.counter.id for line in lines], charges(lines, charge.spent, charge.cost)
-        await CHARGE.rows(conn, tenant=tenant_id, ids=ids, used=used)
+        if lines:
+            await CHARGE.rows(conn, tenant=tenant_id, ids=ids, used=used)
         late = replace(charge.main, kind="late", calls=charge.main.calls if finished else 0)
         await append(conn, tenant_id, late, entry_id=late_id, counter_ids=ids, used=used)
         await raise_alarm(

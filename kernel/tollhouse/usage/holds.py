@@ -132,9 +132,10 @@ def charges(lines: Sequence[Line], spent: Mapping[str, int], cost: int | None) -
     used up by a turn. The tenant's own, which stops a day that becomes too dear: the ``cost`` of all calls, whatever came of
     them and however much was held; None means that nobody knows it, and then it is what was held.
     """
-    return [
-        min(spent.get(line.counter.metric, 0), line.amount)
-        if line.counter.user_id is not None
-        else (line.amount if cost is None else cost)
-        for line in lines
-    ]
+    return [_charge(line, spent, cost) for line in lines]
+
+
+def _charge(line: Line, spent: Mapping[str, int], cost: int | None) -> int:
+    if line.counter.user_id is not None:
+        return min(spent.get(line.counter.metric, 0), line.amount)
+    return line.amount if cost is None else cost

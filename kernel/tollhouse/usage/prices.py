@@ -178,21 +178,33 @@ class PriceBook:
 
     async def get(self, tenant_id: UUID, backend: str, model: str, at: datetime | None = None) -> Price | None:
         """The price in force (or the one of ``at``); None if it is unknown: raise an alarm, never count 0."""
-        return (await self._fresh(tenant_id)).price(backend, model, at)
+        return (await self.ready(tenant_id)).price(backend, model, at)
+
+    def at_hand(self, tenant_id: UUID) -> TenantPrices | None:
+        """All of them, if this process read them a moment ago; nothing is asked for."""
+        known = self._tenants.get(tenant_id)
+        return known if known is not None and time.monotonic() - known.checked <= FRESH_SECONDS else None
 
     async def ready(self, tenant_id: UUID) -> TenantPrices:
         """All of them. To be awaited before a transaction that locks something: whoever waits for a connection while holding
         locks holds up everybody else."""
-        return await self._fresh(tenant_id)
+        return self.at_hand(tenant_id) or await self._read(tenant_id)
 
-    async def _fresh(self, tenant_id: UUID) -> TenantPrices:
-        known = self._tenants.get(tenant_id)
-        if known is not None and self._suggested is not None and time.monotonic() - known.checked <= FRESH_SECONDS:
-            return known
+    async def reload(self, tenant_id: UUID) -> TenantPrices:
+        """The same, read now."""
+        self.forget(tenant_id)
+        return await self._read(tenant_id)
+
+    def forget(self, tenant_id: UUID) -> None:
+        """Believe nothing any more that was read of this tenant, or is being read."""
+        self._tenants.pop(tenant_id, None)
+        self._loading.pop(tenant_id, None)
+
+    async def _read(self, tenant_id: UUID) -> TenantPrices:
         # Those who come meanwhile wait for the same answer instead of all asking; other tenants do not.
         loading = self._loading.get(tenant_id)
         if loading is None:
-            loading = self._loading[tenant_id] = asyncio.create_task(self._load(tenant_id, known))
+            loading = self._loading[tenant_id] = asyncio.create_task(self._load(tenant_id, self._tenants.get(tenant_id)))
             loading.add_done_callback(partial(self._loaded, tenant_id))
         return await asyncio.shield(loading)
 
@@ -279,15 +291,14 @@ class PriceBook:
             if "uq_prices" not in str(error.orig):
                 raise
             raise PriceExists() from None
-        self._tenants.pop(tenant_id, None)
-        self._loading.pop(tenant_id, None)
+        self.forget(tenant_id)
         return Price(input_per_million, output_per_million, cached_per_million, counted, "tenant", price_id)
 
     async def catalogue(
         self, tenant_id: UUID, *, search: str = "", cursor: str | None = None, limit: int = 50
     ) -> Page[CatalogueEntry]:
         """Every known price in the order of backend and model, the tenant's merged with what backends suggest."""
-        known = await self._fresh(tenant_id)
+        known = await self.ready(tenant_id)
         assert self._suggested is not None
         words = search.lower().split()
         after = _decode(cursor)

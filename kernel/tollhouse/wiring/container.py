@@ -66,6 +66,7 @@ from tollhouse.turns.admit import Admission
 from tollhouse.turns.catalog import AgentCatalog
 from tollhouse.turns.forget import forget_replies
 from tollhouse.turns.media import MediaLoader
+from tollhouse.turns.offer import Caches
 from tollhouse.turns.ports import CatalogPort, TurnsPort, UsagePort
 from tollhouse.turns.service import TurnService
 from tollhouse.turns.settle import Settlement
@@ -166,7 +167,7 @@ def build(
     turns = TurnService(
         store,
         policy,
-        Admission(policy, cache, versions, connections, prices, lambda: runner.id, settings.model_timeout),
+        Admission(policy, Caches(cache, versions, connections, prices), lambda: runner.id, settings.model_timeout),
         Runtime(connections.bound),
         Settlement(store, host.subscribers("turn.finished"), runner.busy),
         MediaLoader(files, (outbound or Outbound()).fetch),

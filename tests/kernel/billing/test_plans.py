@@ -9,6 +9,7 @@ import pytest
 
 from tollhouse.billing.errors import PlanExists, PlanIsDefault
 from tollhouse.billing.plans import PlanCache, PlanLimit, limit_text
+from tollhouse.billing.repository import cost_limit_in_use
 from tollhouse.billing.terms import LimitTerms, Terms, check_terms
 from tollhouse.plugin import InvalidInput, NotFound
 from tollhouse.store.ids import new_id
@@ -87,6 +88,31 @@ async def test_names_are_unique_within_a_tenant_and_the_default_is_always_free(s
     assert other.default
     await shop.plans.archive(admin, free.id)
     assert [plan.slug for plan in await shop.plans.public_plans(admin.tenant, None)] == ["basic", "pro"]
+
+
+async def test_a_cost_limit_counts_while_it_is_on_offer_or_somebody_has_it(
+    shop: Shop, tenant_id: UUID, other_tenant_id: UUID
+) -> None:
+    admin = await shop.open(tenant_id)
+    await shop.open(other_tenant_id)
+
+    async def used_by(tenant: UUID = tenant_id) -> str | None:
+        async with shop.store.transaction(tenant) as conn:
+            return await cost_limit_in_use(conn, tenant)
+
+    assert await used_by() is None
+    dear = replace(FREE, limits=(LimitTerms("cost", 10**9, "month"),))
+    plan = await shop.plans.create(admin, "dear", "Dear", dear)
+    assert (await used_by(), await used_by(other_tenant_id)) == ("a limit of the plan Dear", None)
+    ada = await shop.user(tenant_id)
+    subscription = await shop.service.subscribe(ada, "dear")
+    await shop.plans.update(admin, plan.id, terms=FREE)
+    assert await used_by() == "a limit of the plan Dear", "who bought it keeps it"
+    await shop.admin.end(admin, UUID(subscription.subscription.id), "Over")
+    assert await used_by() is None
+    again = await shop.service.subscribe(ada, "dear")
+    await shop.admin.set_overrides(admin, UUID(again.subscription.id), dear.limits, "A gift", channels=())
+    assert await used_by() == "a subscriber's own limit"
 
 
 WRONG = [

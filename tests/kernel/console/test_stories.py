@@ -275,7 +275,9 @@ async def test_the_currency_of_costs_stays_while_a_limit_counts_in_it(house: Hou
     admin = await house.browser("admin")
     form = {"name": "Shop", "timezone": "UTC", "currency": "EUR", "language": "en"}
     assert (await admin.post("/console/settings", **form, cost_currency="EUR")).status == 303
-    assert "What models cost you in EUR" in (await admin.get("/console/prices")).text
+    prices = (await admin.get("/console/prices")).text
+    assert "What models cost you in EUR" in prices
+    assert "Not counted: set yours in EUR" in prices, "what the plugin suggests is in dollars"
     limit = {"limits.rows": "1", "limits.0.amount": "2.50", "limits.0.metric": "cost", "limits.0.window": "month"}
     plan = (await admin.post("/console/plans", **PLAN, **limit)).id()
     assert "2.50 EUR of model cost a month" in (await admin.get(f"/console/plans/{plan}")).text

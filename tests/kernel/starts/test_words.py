@@ -37,6 +37,12 @@ async def house(program: Program, databases: Databases) -> Program:
     return program
 
 
+async def test_a_tenant_counts_model_costs_in_a_currency_that_exists(house: Program) -> None:
+    refused = await house.run("tenants", "create", "other", "--cost-currency", "EURO")
+    assert "not a currency of ISO 4217" in refused.line()
+    assert (await house.run("tenants", "create", "other", "--cost-currency", "eur")).code == 0
+
+
 async def test_a_name_that_nobody_has(house: Program) -> None:
     tenants = "Known are acme, default"
     for command in (("tenants", "suspend", "acmee"), ("tenants", "resume", "acmee"), ("ledger", "verify", "--tenant", "acmee")):

@@ -18,6 +18,7 @@ from tollhouse.conversations.models import conversations, files, messages
 from tollhouse.plugin.errors import BackendRejected
 from tollhouse.store.audit import SYSTEM
 from tollhouse.store.models import inbox, outbox
+from tollhouse.turns.errors import TurnInterrupted
 from tollhouse.turns.models import turns
 from tollhouse.usage.models import denials, entries
 from tollhouse.usage.sweeper import sweep
@@ -57,6 +58,7 @@ async def test_a_turn_that_runs_while_its_person_is_erased_writes_no_word(world:
         assert await sweep(world.store) == 1
     await _erase(world, shop, caller.user.user_id)
     await _let_go(world, task)
+    assert isinstance(task.exception(), TurnInterrupted) == expired, "nobody is told what nothing is left of"
     assert await _said(world, shop) == ([None], [])
     assert await _ok_entries(world, shop) == 1, "what it used is in the ledger"
     assert await verify(world.store, shop.tenant_id) == []

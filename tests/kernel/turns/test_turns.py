@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from tests.conftest import Cluster
-from tests.world import World, add_customer, open_shop, say
+from tests.world import Shop, World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.agents.models import prompt_versions
 from tollhouse.conversations.models import files
 from tollhouse.host.models import connections
 from tollhouse.plugin.errors import BackendAuthFailed, BackendRejected, BackendTimeout
 from tollhouse.store.ids import new_id
+from tollhouse.tenants.models import tenants
 from tollhouse.turns import media
 from tollhouse.turns.errors import OtherBody
 from tollhouse.usage.models import alarms, counters, entries, holds
@@ -292,6 +293,7 @@ async def test_a_connection_that_cannot_be_used_leaves_the_answer_to_the_other(w
     with pytest.raises(BackendAuthFailed) as alone:
         await world.container.turns.run(caller, say())
     assert "plugin_not_enabled" in (alone.value.private or "")
+    assert await alarms_of(world, shop) == [("connection_failed", str(gone), 1)]
     spec["fallback"] = {"connection_id": str(shop.connection_id), **key}
     async with world.store.transaction(shop.tenant_id) as conn:
         number = {"tenant_id": shop.tenant_id, "id": new_id(), "agent_id": shop.agent_id, "number": 2, "weight": 10_000}
@@ -300,9 +302,39 @@ async def test_a_connection_that_cannot_be_used_leaves_the_answer_to_the_other(w
         full = {"template": "You are helpful.", "max_output_tokens": 100, **spec}
         await conn.execute(insert(prompt_versions).values(**number, status="active", spec=full))
     assert (await world.container.turns.run(caller, say())).state == "done"
-    [alarm] = await world.container.alarms.open(shop.tenant_id)
-    assert (alarm["code"], alarm["subject"]) == ("connection_failed", str(gone))
+    assert await alarms_of(world, shop) == [("connection_failed", str(gone), 2)]
     assert await verify(world.store, shop.tenant_id) == []
+
+
+async def test_credentials_that_are_refused_are_an_alarm(world: World) -> None:
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+
+    def refuse(request: th.CompletionRequest) -> th.Completion:
+        raise BackendAuthFailed(private="401: no such key")
+
+    world.model.answer = refuse
+    with pytest.raises(BackendAuthFailed):
+        await world.container.turns.run(caller, say())
+    assert await alarms_of(world, shop) == [("connection_failed", str(shop.connection_id), 1)]
+
+
+async def alarms_of(world: World, shop: Shop) -> list[tuple[str, str, int]]:
+    return [(one["code"], one["subject"], one["count"]) for one in await world.container.alarms.open(shop.tenant_id)]
+
+
+async def test_costs_are_never_counted_in_a_currency_that_was_left(world: World) -> None:
+    """Prices are a few seconds old at most; the currency of costs is the one of now."""
+    shop = await open_shop(world.store, CALLS_3)
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    await world.container.turns.run(caller, say())
+    async with world.store.transaction(shop.tenant_id) as conn:  # by another process
+        await conn.execute(update(tenants).where(tenants.c.id == shop.tenant_id).values(cost_currency="EUR"))
+    await world.container.turns.run(caller, say())
+    async with world.store.transaction(shop.tenant_id) as conn:
+        costs = (await conn.execute(select(entries.c.cost, entries.c.cost_currency).order_by(entries.c.id))).all()
+    assert [tuple(cost) for cost in costs] == [(20, "USD"), (None, "USD")], "the price in dollars is none, which is an alarm"
+    assert ("unknown_price", "scripted/m", 1) in await alarms_of(world, shop)
 
 
 async def test_nothing_is_looked_up_while_counters_are_locked(
@@ -319,8 +351,8 @@ async def test_nothing_is_looked_up_while_counters_are_locked(
         looked_up.append((name, await watcher.fetchval(inside)))
         return await load(*given)
 
-    c, admission = world.container, world.container.turns._admission
-    for owner, name in ((c.policy.plans, "get"), (admission._versions, "get"), (c.connections, "bound"), (c.prices, "_load")):
+    c, caches = world.container, world.container.turns._admissions._work.__self__._caches  # type: ignore[attr-defined]
+    for owner, name in ((c.policy.plans, "get"), (caches.versions, "get"), (c.connections, "bound"), (c.prices, "_load")):
         monkeypatch.setattr(owner, name, partial(watched, name, getattr(owner, name)))
     assert (await world.container.turns.run(caller, say())).state == "done"
     assert {name for name, _ in looked_up} == {"get", "bound", "_load"}
