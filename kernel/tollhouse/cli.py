@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -193,12 +194,21 @@ def ledger() -> None:
 
 @ledger.command("verify")
 @click.option("--tenant", help="One tenant's slug; all tenants if not given.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), help="Only entries of this day (UTC) and later; says what it leaves out."
+)
 @click.option("--json", "as_json", is_flag=True)
-def ledger_verify(tenant: str | None, as_json: bool) -> None:
-    """Recompute counters and rollups from the ledger, and name every difference."""
-    from tollhouse.wiring.commands import verify_ledgers
+def ledger_verify(tenant: str | None, since: datetime | None, as_json: bool) -> None:
+    """Recompute counters and rollups from the ledger, and name every difference.
 
-    found = in_container(lambda c: verify_ledgers(c, tenant))
+    It reads month by month in one snapshot, while turns go on, and tells on standard error how far it is.
+    """
+    from tollhouse.wiring.commands import verify_ledgers
+    from tollhouse.wiring.progress import Progress
+
+    day = since.date() if since else None
+    with Progress(sys.stderr) as progress:
+        found = in_container(lambda c: verify_ledgers(c, tenant, since=day, progress=progress.of))
     if as_json:
         say(found, True)
     else:

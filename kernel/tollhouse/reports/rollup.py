@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import select
 
 from tollhouse.reports import repository as rows
-from tollhouse.store.ids import id_floor
+from tollhouse.store.pieces import months_between
 from tollhouse.tenants.models import tenants
 
 if TYPE_CHECKING:
@@ -72,23 +72,12 @@ async def _everything(store: Store) -> dict[UUID, list[date]]:
         async with store.operator() as conn:
             span = await rows.span(conn, tenant_id)
         days: set[date] = set()
-        for low, high in _months(*span) if span else ():
+        for low, high in months_between(*span) if span else ():
             async with store.operator() as conn:
                 days.update(await rows.days_between(conn, tenant_id, low, high))
         if days:
             found[tenant_id] = sorted(days)
     return found
-
-
-def _months(first: UUID, last: UUID) -> Iterator[tuple[UUID, UUID]]:
-    """The bounds of each month from one id to another."""
-    low = first
-    while low <= last:
-        moment = datetime.fromtimestamp((low.int >> 80) / 1000, UTC)
-        following = (moment.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        high = id_floor(following)
-        yield low, high
-        low = high
 
 
 def _by_tenant(touched: list[tuple[UUID, date]]) -> dict[UUID, list[date]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import date, datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
@@ -9,67 +12,93 @@ from sqlalchemy import text
 from tollhouse.reports import repository as rows
 from tollhouse.reports.rollup import NAME
 from tollhouse.store.audit import broken_links
+from tollhouse.store.pieces import Piece, Reading, Tell, reading, untold
 from tollhouse.store.store import Store
-from tollhouse.usage.verify import Difference, verify
+from tollhouse.usage.verify import Check, Difference, checks, run
 
-# Only days that are over, and of which no entry is still waiting for the worker.
-COMPARE = text(
+SUMMED: Final = ("calls", "tokens", "cost")
+
+_OF_PIECE = text(
     f"""
-    WITH summed AS (
-        SELECT {rows.DAY} AS day,
-               coalesce(sum(e.calls) FILTER (WHERE e.kind <> 'test'), 0) AS calls,
-               coalesce(sum(e.input_tokens), 0) + coalesce(sum(e.output_tokens), 0) AS tokens, coalesce(sum(e.cost), 0) AS cost,
-               bool_or(e.xid >= :mark AND e.id >= id_floor(CAST(:seen AS timestamptz) - {rows.LAG})) AS waiting
-        FROM entries e JOIN tenants t ON t.id = e.tenant_id WHERE e.tenant_id = :tenant GROUP BY 1
-    ), rolled AS (
-        SELECT day, sum(calls) AS calls, sum(input_tokens + output_tokens) AS tokens, sum(cost) AS cost
-        FROM usage_daily WHERE tenant_id = :tenant GROUP BY 1
-    )
-    SELECT day, coalesce(rolled.calls, 0) AS calls, coalesce(summed.calls, 0) AS should_calls,
-           coalesce(rolled.tokens, 0) AS tokens, coalesce(summed.tokens, 0) AS should_tokens,
-           coalesce(rolled.cost, 0) AS cost, coalesce(summed.cost, 0) AS should_cost
-    FROM summed FULL JOIN rolled USING (day)
-    WHERE NOT coalesce(waiting, false)
-      AND day < (SELECT (app_now() AT TIME ZONE zone_at(t, app_now()))::date FROM tenants t WHERE id = :tenant)
-      AND (coalesce(rolled.calls, 0), coalesce(rolled.tokens, 0), coalesce(rolled.cost, 0))
-          IS DISTINCT FROM (coalesce(summed.calls, 0), coalesce(summed.tokens, 0), coalesce(summed.cost, 0))
-    ORDER BY day
+    SELECT {rows.DAY} AS day,
+           coalesce(sum(e.calls) FILTER (WHERE e.kind <> 'test'), 0) AS calls,
+           coalesce(sum(e.input_tokens), 0) + coalesce(sum(e.output_tokens), 0) AS tokens, coalesce(sum(e.cost), 0) AS cost,
+           bool_or(e.xid >= :mark AND e.id >= id_floor(CAST(:seen AS timestamptz) - {rows.LAG})) AS waiting
+    FROM entries e JOIN tenants t ON t.id = e.tenant_id WHERE e.tenant_id = :tenant AND e.id >= :low AND e.id < :high GROUP BY 1
+    """
+)
+_ROLLED = text(
+    """
+    SELECT day, sum(calls) AS calls, sum(input_tokens + output_tokens) AS tokens, sum(cost) AS cost
+    FROM usage_daily WHERE tenant_id = :tenant GROUP BY 1
     """
 )
 
 
-async def verify_all(store: Store, tenant_id: UUID) -> list[Difference]:
-    """Every difference: of the ledger's own projections, of the daily sums, and of the audit log's chain."""
-    return [
-        *await verify(store, tenant_id),
-        *await verify_rollups(store, tenant_id),
-        *await verify_audit(store, tenant_id),
-    ]
+class DailySums:
+    """Each day's sums are those of its entries: of days that are over, and of which no entry still waits for the worker."""
+
+    def __init__(self, mark: int, seen: datetime | None) -> None:
+        self.mark, self.seen = mark, seen
+        self.should: Counter[tuple[date, str]] = Counter()
+        self.waiting: set[date] = set()
+
+    async def look(self, ledger: Reading, piece: Piece) -> list[Difference]:
+        """Nothing yet: a day of the tenant's may lie in two pieces."""
+        values = {"tenant": ledger.tenant_id, "mark": self.mark, "seen": self.seen, **piece.bounds()}
+        for row in (await ledger.conn.execute(_OF_PIECE, values)).mappings():
+            self.waiting |= {row["day"]} if row["waiting"] else set()
+            for name in SUMMED:
+                self.should[row["day"], name] += int(row[name])
+        return []
+
+    async def end(self, ledger: Reading) -> list[Difference]:
+        """Each day that differs."""
+        found: Counter[tuple[date, str]] = Counter()
+        for row in (await ledger.conn.execute(_ROLLED, {"tenant": ledger.tenant_id})).mappings():
+            for name in SUMMED:
+                found[row["day"], name] = int(row[name])
+        today = await rows.today(ledger.conn, ledger.tenant_id)
+        days = {day for day, _ in {*found, *self.should}} - self.waiting
+        compared = sorted(day for day in days if day < today and (ledger.since is None or day >= ledger.since))
+        return [fault for day in compared if (fault := self._compare(ledger.tenant_id, day, found)) is not None]
+
+    def _compare(self, tenant_id: UUID, day: date, found: Counter[tuple[date, str]]) -> Difference | None:
+        calls, tokens, cost = (found[day, name] for name in SUMMED)
+        should = tuple(self.should[day, name] for name in SUMMED)
+        if (calls, tokens, cost) == should:
+            return None
+        detail = (
+            f"{day}: {calls} calls, {tokens} tokens and cost {cost}; the ledger says {should[0]}, {should[1]} and {should[2]}"
+        )
+        return Difference("daily_sums", tenant_id, tenant_id, detail)
 
 
-async def verify_audit(store: Store, tenant_id: UUID) -> list[Difference]:
-    """Each entry of the audit log that does not follow from the one before."""
+async def verify_all(store: Store, tenant_id: UUID, *, since: date | None = None, tell: Tell = untold) -> list[Difference]:
+    """Every difference: of the ledger's own projections, of the daily sums, and of the audit log's chain; in one snapshot.
+
+    ``since``: of the entries of that day and later. What only all of them can show is left out, and ``tell`` hears what.
+    """
+    sums = await _daily_sums(store)
+    async with reading(store, tenant_id, since=since, tell=tell) as ledger:
+        return [*await run(ledger, [*checks(), *sums]), *await audit_faults(ledger)]
+
+
+async def audit_faults(ledger: Reading) -> list[Difference]:
+    """Each entry of the audit log that does not follow from the one before; the whole of it, whatever ``since`` says."""
     detail = "an entry of the audit log does not follow from the one before: one was changed, added or taken away"
-    async with store.transaction(tenant_id) as conn:
-        return [Difference("audit_broken", tenant_id, entry, detail) async for entry in broken_links(conn, tenant_id)]
+    broken = broken_links(ledger.conn, ledger.tenant_id)
+    return [Difference("audit_broken", ledger.tenant_id, entry, detail) async for entry in broken]
 
 
 async def verify_rollups(store: Store, tenant_id: UUID) -> list[Difference]:
     """Each day whose sums differ from its entries."""
+    sums = await _daily_sums(store)
+    async with reading(store, tenant_id) as ledger:
+        return await run(ledger, sums)
+
+
+async def _daily_sums(store: Store) -> list[Check]:
     async with store.operator() as conn:
         mark, seen = await rows.watermark(conn, NAME), await rows.moved_at(conn, NAME)
-    if not mark:
-        return []  # nothing was summed up on this server yet
-    async with store.transaction(tenant_id) as conn:
-        await conn.execute(text("SET LOCAL statement_timeout = '10min'"))
-        found = (await conn.execute(COMPARE, {"tenant": tenant_id, "mark": mark, "seen": seen})).mappings().all()
-    return [
-        Difference(
-            "daily_sums",
-            tenant_id,
-            tenant_id,
-            f"{row['day']}: {row['calls']} calls, {row['tokens']} tokens and cost {row['cost']}; the ledger says "
-            f"{row['should_calls']}, {row['should_tokens']} and {row['should_cost']}",
-        )
-        for row in found
-    ]
+    return [DailySums(mark, seen)] if mark else []  # else nothing was summed up on this server yet

@@ -1,15 +1,22 @@
-"""``ledger verify``: recompute every projection from entries and holds, and name each difference."""
+"""``ledger verify``: recompute every projection from entries and holds, and name each difference.
+
+Everything is read piece by piece in one snapshot (``store/pieces.py``). A check of single rows is a line of :data:`ROW_CHECKS`;
+one that needs several rows is a :class:`Check`, which sees every piece and then says what only the whole shows.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tollhouse.store.pieces import Piece, Reading, Tell, reading, untold
 from tollhouse.store.store import Store
+from tollhouse.usage.recount import recount
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,84 +31,135 @@ class Difference:
     found: Any = None
 
 
-COUNTERS = text(
-    """
-    WITH charged AS (
-        SELECT x.id, sum(x.amount) AS used FROM entries e, unnest(e.counter_ids, e.amounts) AS x(id, amount)
-        WHERE e.tenant_id = :tenant GROUP BY x.id
-    ), set_aside AS (
-        SELECT x.id, sum(x.amount) AS held FROM holds h, unnest(h.counter_ids, h.amounts) AS x(id, amount)
-        WHERE h.tenant_id = :tenant AND h.state = 'open' GROUP BY x.id
-    )
-    SELECT c.id, c.metric || '/' || c.window AS name, c.used, c.held,
-           coalesce(charged.used, 0) AS should_use, coalesce(set_aside.held, 0) AS should_hold
-    FROM counters c LEFT JOIN charged USING (id) LEFT JOIN set_aside USING (id)
-    WHERE c.tenant_id = :tenant AND (c.used <> coalesce(charged.used, 0) OR c.held <> coalesce(set_aside.held, 0))
+class Check(Protocol):
+    """Looks at each piece in turn, in the order of ids; ``end`` follows the last one."""
+
+    async def look(self, ledger: Reading, piece: Piece) -> list[Difference]: ...
+
+    async def end(self, ledger: Reading) -> list[Difference]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowCheck:
+    """``wrong`` is SQL on an entry ``e`` and the hold ``h`` of the same id; either may be missing, and is null then."""
+
+    name: str
+    wrong: str
+    detail: str
+
+
+ROW_CHECKS: Sequence[RowCheck] = (
+    RowCheck("hold_without_entry", "e.id IS NULL AND h.state <> 'open'", "a resolved hold has no entry"),
+    RowCheck("hold_open", "e.id IS NOT NULL AND h.state = 'open'", "a hold has an entry and is open all the same"),
+    RowCheck("charges_unpaired", "cardinality(e.counter_ids) <> cardinality(e.amounts)", "not one amount for each counter"),
+)
+_OF_PIECE = "tenant_id = :tenant AND id >= :low AND id < :high"
+_CHARGED = "e.turn_id IS NOT NULL AND e.calls > 0 AND cardinality(e.counter_ids) > 0"
+_ROWS = text(
+    f"""
+    SELECT coalesce(e.id, h.id) AS id, ARRAY[{", ".join(f"coalesce({check.wrong}, false)" for check in ROW_CHECKS)}] AS wrong
+    FROM (SELECT * FROM entries WHERE {_OF_PIECE}) e FULL JOIN (SELECT * FROM holds WHERE {_OF_PIECE}) h ON h.id = e.id
+    WHERE {" OR ".join(f"({check.wrong})" for check in ROW_CHECKS)}
     """
 )
-# A short window's counter is pruned two days after it; any other, and one that was charged a moment ago, must be there.
-MISSING = text(
-    """
-    SELECT x.id FROM entries e, unnest(e.counter_ids) AS x(id) WHERE e.tenant_id = :tenant
-    GROUP BY x.id
-    HAVING max(e.occurred_at) > now() - interval '1 day' OR max(e.occurred_at) - min(e.occurred_at) > interval '6 hours'
-    EXCEPT SELECT id FROM counters WHERE tenant_id = :tenant
-    """
-)
-# Set operations, not NOT EXISTS: whatever the statistics say, these read each table once.
-UNPOSTED = text(
-    """
-    SELECT h.id FROM holds h WHERE h.tenant_id = :tenant AND h.state <> 'open'
-    EXCEPT SELECT e.id FROM entries e WHERE e.tenant_id = :tenant
+# Set operations, not NOT EXISTS: whatever the statistics say, these read each row once. A turn whose entry is not there
+# may have it in the next piece, and goes on with that.
+_UNANSWERED = text(
+    f"""
+    (SELECT id FROM turns WHERE {_OF_PIECE} AND state = 'done' UNION SELECT unnest(CAST(:waiting AS uuid[])))
+    EXCEPT SELECT turn_id FROM entries WHERE {_OF_PIECE} AND outcome = 'ok'
     """
 )
-FORGOTTEN = text(
+_ANSWERED = text("SELECT turn_id AS id FROM entries WHERE tenant_id = :tenant AND outcome = 'ok' AND turn_id = ANY(:waiting)")
+_TWICE = text(
+    f"""
+    SELECT e.turn_id AS id FROM entries e WHERE e.{_OF_PIECE.replace("AND ", "AND e.")} AND {_CHARGED} GROUP BY e.turn_id
+    HAVING count(*) > 1 OR e.turn_id < :low AND EXISTS (
+        SELECT 1 FROM entries b WHERE b.tenant_id = :tenant AND b.id >= e.turn_id AND b.id < :low AND b.turn_id = e.turn_id
+          AND {_CHARGED.replace("e.", "b.")})
     """
-    SELECT h.id, h.created_at FROM holds h
-    WHERE h.tenant_id = :tenant AND h.state = 'open' AND h.created_at < now() - interval '5 minutes'
+)
+_FORGOTTEN = text(
+    """
+    SELECT h.id FROM holds h WHERE h.tenant_id = :tenant AND h.state = 'open' AND h.created_at < now() - interval '5 minutes'
       AND NOT EXISTS (SELECT 1 FROM runners r WHERE r.id = h.runner_id AND r.lease_until > now() - interval '2 minutes')
     """
 )
-UNCHARGED = text(
-    """
-    SELECT t.id FROM turns t WHERE t.tenant_id = :tenant AND t.state = 'done'
-    EXCEPT SELECT e.turn_id FROM entries e WHERE e.tenant_id = :tenant AND e.outcome = 'ok'
-    """
-)
-TWICE = text(
-    """
-    SELECT e.turn_id AS id, count(*) AS times FROM entries e
-    WHERE e.tenant_id = :tenant AND e.turn_id IS NOT NULL AND e.calls > 0 AND cardinality(e.counter_ids) > 0
-    GROUP BY e.turn_id HAVING count(*) > 1
-    """
-)
 
 
-async def verify(store: Store, tenant_id: UUID) -> list[Difference]:
-    """Every difference in one tenant's ledger, in one consistent snapshot; an empty list means that all adds up."""
-    async with store.transaction(tenant_id) as conn:
-        await conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        await conn.execute(text("SET LOCAL statement_timeout = '10min'"))
+class Rows:
+    """What a single entry, or a hold and its entry, shows."""
+
+    async def look(self, ledger: Reading, piece: Piece) -> list[Difference]:
+        """Each row that breaks one of ``ROW_CHECKS``."""
+        found = (await ledger.conn.execute(_ROWS, {"tenant": ledger.tenant_id, **piece.bounds()})).all()
         return [
-            *await _counters(conn, tenant_id),
-            *await _rows(conn, tenant_id, MISSING, "counter_missing", "a counter that was charged is not there"),
-            *await _rows(conn, tenant_id, UNPOSTED, "hold_without_entry", "a resolved hold has no entry"),
-            *await _rows(conn, tenant_id, FORGOTTEN, "forgotten_hold", "its process is gone and nobody expired it"),
-            *await _rows(conn, tenant_id, UNCHARGED, "turn_without_entry", "a finished turn has no entry"),
-            *await _rows(conn, tenant_id, TWICE, "charged_twice", "a turn was charged more than once"),
+            Difference(check.name, ledger.tenant_id, row.id, check.detail)
+            for row in found
+            for check, wrong in zip(ROW_CHECKS, row.wrong, strict=True)
+            if wrong
         ]
 
+    async def end(self, ledger: Reading) -> list[Difference]:
+        """Holds that nobody will resolve."""
+        return await _named(ledger, _FORGOTTEN, "forgotten_hold", "its process is gone and nobody expired it")
 
-async def _counters(conn: AsyncConnection, tenant_id: UUID) -> list[Difference]:
-    found = []
-    for row in (await conn.execute(COUNTERS, {"tenant": tenant_id})).mappings():
-        for name, should in (("used", "should_use"), ("held", "should_hold")):
-            if row[name] != row[should]:
-                detail = f"counter {row['name']} says {row[name]} {name}, the ledger {row[should]}"
-                found.append(Difference(f"counter_{name}", tenant_id, row["id"], detail, int(row[should]), int(row[name])))
+
+class Turns:
+    """Each finished turn is charged, and no turn twice."""
+
+    def __init__(self) -> None:
+        self.waiting: list[UUID] = []
+
+    async def look(self, ledger: Reading, piece: Piece) -> list[Difference]:
+        """Turns with two charges."""
+        values = {"tenant": ledger.tenant_id, "waiting": self.waiting, **piece.bounds()}
+        self.waiting = list((await ledger.conn.execute(_UNANSWERED, values)).scalars())
+        return await _named(ledger, _TWICE, "charged_twice", "a turn was charged more than once", **piece.bounds())
+
+    async def end(self, ledger: Reading) -> list[Difference]:
+        """Turns without one."""
+        if self.waiting:  # an entry's id is later than its turn's, unless a clock was set back in between
+            values = {"tenant": ledger.tenant_id, "waiting": self.waiting}
+            self.waiting = sorted({*self.waiting} - {*(await ledger.conn.execute(_ANSWERED, values)).scalars()})
+        detail = "a finished turn has no entry"
+        return [Difference("turn_without_entry", ledger.tenant_id, turn_id, detail) for turn_id in self.waiting]
+
+
+class Counters:
+    """Each counter is the sum of what the entries and the open holds say of it."""
+
+    async def look(self, ledger: Reading, piece: Piece) -> list[Difference]:
+        """Nothing: a counter may be charged in any piece."""
+        return []
+
+    async def end(self, ledger: Reading) -> list[Difference]:
+        """Counters that say something else, and those that are not there."""
+        return [Difference(fault.check, ledger.tenant_id, *fault.says) async for fault in recount(ledger)]
+
+
+def checks() -> list[Check]:
+    """What is checked of the ledger itself."""
+    return [Rows(), Turns(), Counters()]
+
+
+async def verify(store: Store, tenant_id: UUID, *, since: date | None = None, tell: Tell = untold) -> list[Difference]:
+    """Every difference in one tenant's ledger, in one consistent snapshot; an empty list means that all adds up."""
+    async with reading(store, tenant_id, since=since, tell=tell) as ledger:
+        return await run(ledger, checks())
+
+
+async def run(ledger: Reading, chosen: Sequence[Check]) -> list[Difference]:
+    """What these checks find."""
+    found: list[Difference] = []
+    for piece in ledger.walk():
+        for check in chosen:
+            found += await check.look(ledger, piece)
+    for check in chosen:
+        found += await check.end(ledger)
     return found
 
 
-async def _rows(conn: AsyncConnection, tenant_id: UUID, query: TextClause, check: str, detail: str) -> list[Difference]:
-    rows = (await conn.execute(query, {"tenant": tenant_id})).mappings()
-    return [Difference(check, tenant_id, row["id"], detail) for row in rows]
+async def _named(ledger: Reading, query: TextClause, check: str, detail: str, **values: Any) -> list[Difference]:
+    rows = (await ledger.conn.execute(query, {"tenant": ledger.tenant_id, **values})).scalars()
+    return [Difference(check, ledger.tenant_id, row, detail) for row in rows]

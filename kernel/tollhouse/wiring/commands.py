@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from tollhouse.reports.verify import verify_all
 from tollhouse.settings import Settings
 from tollhouse.store.audit import CLI
 from tollhouse.store.migrations.head import HEAD
+from tollhouse.store.pieces import Tell, untold
 from tollhouse.store.secrets import KEY_BYTES, SecretBox, load_master_key, open_secrets
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
@@ -157,14 +159,17 @@ async def sign_in_link(container: Container, email: str, slug: str | None) -> st
     return page_of(container, tenant, f"/link/{token}")
 
 
-async def verify_ledgers(container: Container, slug: str | None) -> list[dict[str, Any]]:
-    """Every difference between the ledger and its projections."""
+async def verify_ledgers(
+    container: Container, slug: str | None, *, since: date | None = None, progress: Callable[[str], Tell] | None = None
+) -> list[dict[str, Any]]:
+    """Every difference between the ledger and its projections. ``progress``: what hears how far a tenant's check is."""
     chosen: list[dict[str, Any]] = await list_tenants(container)
     if slug is not None:
         chosen = [{"id": (await _tenant(container, slug)).id, "slug": slug}]
     found: list[dict[str, Any]] = []
     for tenant in chosen:
-        differences = await verify_all(container.store, tenant["id"])
+        tell = progress(tenant["slug"]) if progress else untold
+        differences = await verify_all(container.store, tenant["id"], since=since, tell=tell)
         found += [
             {"tenant": tenant["slug"], "check": one.check, "subject": str(one.subject), "detail": one.detail}
             for one in differences
