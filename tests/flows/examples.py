@@ -104,7 +104,14 @@ def _version_form(i: Ids) -> dict[str, Any]:
     return {"template": "You are new.", **model, "max_output_tokens": "50", "history_messages": "10"}
 
 
-PLAN_FORM: Mapping[str, Any] = {"name": "New", "slug": "new", "price": "5", "currency": "EUR", "interval": "month"}
+PLAN_FORM: Mapping[str, Any] = {
+    "name": "New",
+    "slug": "new",
+    "price": "5",
+    "currency": "EUR",
+    "interval": "month",
+    "channel_reach": "all",
+}
 PASSWORD = "correct horse battery staple"
 
 JSON: Mapping[str, Callable[[Ids], Any]] = {
@@ -206,7 +213,7 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
     "POST /subscribe/{plan}": lambda i: {"provider": "manual"},
     "POST /chat": lambda i: {"agent": i["agents"], "conversation": i["conversations"], "text": "Hello?"},
     "POST /chat/{conversation_id}/edit": lambda i: {"title": "Renamed"},
-    "POST /account/profile": lambda i: {"name": "Renamed"},
+    "POST /account/profile": lambda i: {"name": "Renamed", "language": "en"},
     "POST /account/password": lambda i: {"current": "not the right one at all", "new": PASSWORD},
     "POST /account/keys": lambda i: {"name": "A key"},
 }

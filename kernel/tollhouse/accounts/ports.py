@@ -27,7 +27,9 @@ class AccountsPort:
     async def update(self, *, name: str | None = None, language: str | None = None) -> Profile:
         principal = self._caller.user
         require_scope(principal, "write")
-        changed = await self._service.users.update_profile(principal.tenant_id, principal.user_id, name=name, language=language)
+        changed = await self._service.users.update_profile(
+            principal.tenant_id, principal.user_id, actor=self._caller.actor, name=name, language=language
+        )
         return profile_of(changed)
 
     async def change_password(self, current: str, new: str) -> None:

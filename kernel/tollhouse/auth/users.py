@@ -216,7 +216,7 @@ class UserService:
         return user_of(changed)
 
     async def update_profile(
-        self, tenant_id: UUID, user_id: UUID, *, name: str | None = None, language: str | None = None
+        self, tenant_id: UUID, user_id: UUID, *, actor: Actor, name: str | None = None, language: str | None = None
     ) -> User:
         """Change what is given; None leaves it as it is.
 
@@ -229,8 +229,11 @@ class UserService:
         if language is not None:
             values["language"] = valid_language(language)
         async with self.store.transaction(tenant_id) as conn:
-            if values and await repository.change_user(conn, tenant_id, user_id, **values) is None:
-                raise NotFound()
+            if values:
+                if await repository.change_user(conn, tenant_id, user_id, **values) is None:
+                    raise NotFound()
+                data = {"changed": sorted(values)}  # what it was and is stays out: erasing somebody leaves the log as it is
+                await audit.record(conn, tenant_id, actor, "user.profile_changed", target=("user", user_id), data=data)
             row = await _existing(conn, tenant_id, user_id)
         self._authenticator.forget(user_id)
         return user_of(row)

@@ -27,7 +27,9 @@ async def profile(desk: Desk) -> Response:
     form = await desk.form()
     try:
         language = form.optional("language")
-        await desk.parts.users.update_profile(desk.tenant.id, user.id, name=form.text("name"), language=language)
+        await desk.parts.users.update_profile(
+            desk.tenant.id, user.id, actor=desk.actor, name=form.text("name"), language=language
+        )
     except InvalidInput as error:
         return await user_page(desk, user, form.failed(error))
     return desk.done(f"/users/{user.id}")

@@ -38,7 +38,7 @@ class Pages:
         )
         self.environment.globals["static"] = static.url
 
-    def html(self, scope: Mapping[str, Any], template: str, **values: Any) -> str:
+    def html(self, scope: Mapping[str, Any], template: str, /, **values: Any) -> str:
         """The text of a page."""
         root = scope.get("root_path", "")
         caller = scope.get(CALLER)

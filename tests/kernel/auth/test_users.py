@@ -105,7 +105,7 @@ async def test_foreign_and_unknown_users_are_not_there(auth: Auth, tenant_id: UU
             auth.users.set_role(tenant_id, user_id, "admin", by=None, actor=SYSTEM),
             auth.users.block(tenant_id, user_id, by=None, actor=SYSTEM),
             auth.users.unblock(tenant_id, user_id, by=None, actor=SYSTEM),
-            auth.users.update_profile(tenant_id, user_id, name="Taken over"),
+            auth.users.update_profile(tenant_id, user_id, actor=SYSTEM, name="Taken over"),
             auth.users.make_operator(tenant_id, user_id, actor=SYSTEM),
         ):
             with pytest.raises(NotFound):
@@ -281,12 +281,12 @@ async def test_writes_of_staff_are_in_the_audit_without_personal_data(auth: Auth
 
 async def test_the_profile(auth: Auth, tenant_id: UUID) -> None:
     user = await auth.user(tenant_id)
-    changed = await auth.users.update_profile(tenant_id, user.id, name=" Ada ", language="pt-BR")
+    changed = await auth.users.update_profile(tenant_id, user.id, actor=SYSTEM, name=" Ada ", language="pt-BR")
     assert (changed.name, changed.language, changed.email) == ("Ada", "pt-BR", user.email)
-    assert await auth.users.update_profile(tenant_id, user.id) == changed
+    assert await auth.users.update_profile(tenant_id, user.id, actor=SYSTEM) == changed
     for values in ({"name": "x" * 201}, {"name": "a\x00b"}, {"name": "a\nb"}, {"language": "English"}, {"language": "en\n"}):
         with pytest.raises(InvalidInput):
-            await auth.users.update_profile(tenant_id, user.id, **values)
+            await auth.users.update_profile(tenant_id, user.id, actor=SYSTEM, **values)
 
 
 async def test_the_application_cannot_make_an_operator_by_itself(auth: Auth, tenant_id: UUID) -> None:
