@@ -17,25 +17,38 @@ from tollhouse.store.scope import APP_ROLE, LOGIN_ROLE, OPERATOR_ROLE, OWNER_ROL
 
 ROLES = (OWNER_ROLE, APP_ROLE, OPERATOR_ROLE)
 LOCK: Final = 7_403_221_020
+_READY: Final = """
+    SELECT (SELECT count(*) FROM pg_roles WHERE rolname = any($1::text[]) AND pg_has_role(oid, 'MEMBER')) = cardinality($1)
+       AND (SELECT bool_and(has_schema_privilege(oid, 'public', right_of_it)) FROM pg_roles
+            JOIN (VALUES ($2, 'CREATE'), ($2, 'USAGE'), ($3, 'USAGE'), ($4, 'USAGE')) needs(role, right_of_it)
+              ON rolname = needs.role)
+"""
 
 
 def role_statements(login: str, database: str, *, have: Collection[str] = (), major: int = 18) -> list[str]:
-    """The SQL that sets up roles and rights; what exists already is left out.
+    """The SQL that sets up roles and rights; what exists already is left out. One transaction: all of it or nothing.
 
     The login inherits nothing: it may become a role, and has no rights before it does. PostgreSQL says that of each grant since
-    16, and of the login before that.
+    16, and of the login before that. There it comes last: a login that does not inherit has no rights on the schema of its own
+    database, for these come by a membership too. The three roles are members of nothing, and inherit: else the owner of a
+    restored database could not use its schema.
     """
-    statements = [f"CREATE ROLE {role} NOLOGIN NOINHERIT" for role in ROLES if role not in have]
+    me = f'"{login}"'
+    made = [f"CREATE ROLE {role} NOLOGIN" for role in ROLES if role not in have]
     if major >= 16:
-        statements += [f'GRANT {role} TO "{login}" WITH INHERIT FALSE, SET TRUE' for role in ROLES]
+        first, membership, last = [], " WITH INHERIT FALSE, SET TRUE", []
     else:
-        statements += [f'ALTER ROLE "{login}" NOINHERIT', *(f'GRANT {role} TO "{login}"' for role in ROLES)]
-    statements += [
+        first = [f"ALTER ROLE {role} INHERIT" for role in (me, *(role for role in ROLES if role in have))]
+        membership, last = "", [f"ALTER ROLE {me} NOINHERIT"]
+    return [
+        *first,
+        *made,
+        *(f"GRANT {role} TO {me}{membership}" for role in ROLES),
         f'GRANT CREATE, CONNECT, TEMPORARY ON DATABASE "{database}" TO {OWNER_ROLE}',
         f"GRANT CREATE, USAGE ON SCHEMA public TO {OWNER_ROLE}",
         f"GRANT USAGE ON SCHEMA public TO {APP_ROLE}, {OPERATOR_ROLE}",
+        *last,
     ]
-    return statements
 
 
 @asynccontextmanager
@@ -57,7 +70,7 @@ async def provision_embedded(superuser_dsn: str, database: str) -> None:
             await conn.execute(f"CREATE ROLE {LOGIN_ROLE} LOGIN NOINHERIT")
         for role in ROLES:
             if role not in have:
-                await conn.execute(f"CREATE ROLE {role} NOLOGIN NOINHERIT")
+                await conn.execute(f"CREATE ROLE {role} NOLOGIN")
         if not await conn.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
             await conn.execute(f'CREATE DATABASE "{database}" OWNER {OWNER_ROLE}')
             await conn.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
@@ -77,27 +90,24 @@ async def ensure_roles(dsn: str) -> None:
         ConfigError: rights are missing; its text holds the statements.
     """
     async with _alone(dsn) as conn:
-        login, database = (
-            await conn.fetchval("SELECT current_user::text"),
-            await conn.fetchval("SELECT current_database()::text"),
-        )
-        have = {row["rolname"] for row in await conn.fetch("SELECT rolname FROM pg_roles")}
-        member = await conn.fetch(
-            "SELECT rolname FROM pg_roles WHERE rolname = any($1::text[]) AND pg_has_role(current_user, oid, 'MEMBER')",
-            list(ROLES),
-        )
-        ready = len(member) == len(ROLES) and await conn.fetchval(
-            "SELECT has_schema_privilege($1, 'public', 'CREATE') AND has_schema_privilege($2, 'public', 'USAGE')",
-            OWNER_ROLE,
-            APP_ROLE,
-        )
-        if ready:
+        if await _ready(conn):
             return
+        login, database = await conn.fetchrow("SELECT current_user::text, current_database()::text")
+        have = {row["rolname"] for row in await conn.fetch("SELECT rolname FROM pg_roles")}
         statements = role_statements(login, database, have=have, major=conn.get_server_version().major)
         try:
-            for statement in statements:
-                await conn.execute(statement)
+            async with conn.transaction():
+                for statement in statements:
+                    await conn.execute(statement)
+                if not await _ready(conn):  # a GRANT by somebody who has only some of the rights is a warning and no error
+                    raise asyncpg.InsufficientPrivilegeError
         except asyncpg.InsufficientPrivilegeError:
             raise ConfigError(
-                "the database login may not create roles; let an administrator run once: " + "; ".join(statements)
+                "the database login may not create roles, or does not own the database; "
+                "let an administrator run once, in this database: " + "; ".join(statements)
             ) from None
+
+
+async def _ready(conn: asyncpg.Connection) -> bool:
+    """Whether the login may become each role, and each role has what it needs of this database."""
+    return bool(await conn.fetchval(_READY, list(ROLES), OWNER_ROLE, APP_ROLE, OPERATOR_ROLE))

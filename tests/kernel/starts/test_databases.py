@@ -61,7 +61,7 @@ async def test_a_login_without_our_roles(program: Program, databases: Databases,
     assert line.startswith(f"the login '{login}' may not act as tollhouse_owner, tollhouse_app, tollhouse_operator; run: ")
     assert "tollhouse db upgrade" in line
     upgrade = (await program.run("db", "upgrade")).line()
-    assert upgrade.startswith("the database login may not create roles; let an administrator run once: ")
+    assert upgrade.startswith("the database login may not create roles, or does not own the database; let an administrator run")
 
 
 @pytest.mark.parametrize("versioned", [False, True])

@@ -43,3 +43,17 @@ async def test_the_login_may_become_a_role_and_has_no_rights_before(ours: tuple[
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await conn.fetch("SELECT * FROM secrets")
     await conn.close()
+
+
+async def test_a_login_that_does_not_own_the_database_is_told_and_nothing_is_half_made(ours: tuple[str, str]) -> None:
+    superuser, login = ours
+    admin = await asyncpg.connect(superuser)
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER ROLE {name} CREATEROLE")  # it may make roles, and GRANT on somebody else's database only warns
+    await admin.execute(
+        f"GRANT tollhouse_owner, tollhouse_app, tollhouse_operator TO {name} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+    )
+    with pytest.raises(ConfigError, match="does not own the database"):
+        await ensure_roles(login)
+    assert not await admin.fetchval("SELECT has_schema_privilege('tollhouse_owner', 'public', 'CREATE')")
+    await admin.close()
