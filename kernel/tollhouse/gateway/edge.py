@@ -153,7 +153,7 @@ class Edge:
         try:
             principal = await self._principal(exchange, entry, exchange.tenant.id, info.slug)
         finally:  # a page about an error shows the tenant too
-            scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent)
+            scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent, entry.rechecked)
         if b"x-channel" in exchange.headers:
             detail = "The channel follows from the credential; nothing can name another one"
             raise InvalidInput(detail, errors=[ParameterFault("", detail, "X-Channel", "header")])

@@ -11,12 +11,14 @@ from tollhouse.store.audit import Actor
 
 @record(frozen=True, slots=True)
 class Caller:
-    """One request's (or job's) surroundings. ``address`` is the real one, behind trusted proxies."""
+    """One request's (or job's) surroundings. ``address`` is the real one, behind trusted proxies. ``remembered``: the
+    credential may have been looked up too long ago to answer by it; what admits turns reads it again."""
 
     tenant: TenantInfo
     principal: Principal | None
     address: str = ""
     user_agent: str = ""
+    remembered: bool = False
 
     @property
     def user(self) -> Principal:

@@ -13,7 +13,7 @@ from tollhouse.host.clock import Clock
 from tollhouse.host.host import Host
 from tollhouse.host.http import Http
 from tollhouse.host.state import StoredState
-from tollhouse.plugin import ConfigError, PluginContext
+from tollhouse.plugin import ConfigError, PluginContext, Turns
 from tollhouse.store.store import Store
 
 REMEMBERED: Final = 4_096
@@ -37,6 +37,8 @@ class PortGate:
         if kind not in self._allowed:
             name = getattr(kind, "__name__", repr(kind))
             raise ConfigError(f"plugin {self._plugin!r} uses the port {name} without declaring it; add it to `ports`")
+        if self._caller.remembered and kind is not Turns:
+            raise ConfigError(f"plugin {self._plugin!r}: a route that its mount names as `rechecked` can only run turns")
         factory = self._factories.get(kind)
         if factory is None:
             raise ConfigError(f"plugin {self._plugin!r} needs the port {kind.__name__}, which this process does not offer")

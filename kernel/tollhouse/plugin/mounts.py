@@ -16,7 +16,8 @@ class Mount:
     The gateway's protections apply to each of them. ``public`` names the routes that may be used without a credential, as
     ``"GET /plans"`` (method, path as in the router without the prefix); every other route needs one and answers 401 before
     its body is read. ``rechecked`` names those that do nothing but run a turn: admission reads the credential again, so it may
-    be remembered a little longer before. ``large_bodies`` names those that take content parts (32 MiB instead of 1 MiB).
+    be remembered a little longer before; they get no other port than ``Turns``, and of it no more than ``run``.
+    ``large_bodies`` names those that take content parts (32 MiB instead of 1 MiB).
     ``errors`` says how a problem is shown: as a document, as a page, or in OpenAI's shape.
     """
 

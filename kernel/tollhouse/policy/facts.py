@@ -42,7 +42,7 @@ class TenantFacts:
 
 @record(frozen=True, slots=True)
 class UserFacts:
-    """The person now."""
+    """The person now. ``scopes``: what their credential is meant for, ``*`` for everything."""
 
     id: UUID
     status: str
@@ -50,6 +50,7 @@ class UserFacts:
     role: str | None
     name: str
     language: str | None
+    scopes: tuple[str, ...] = ("*",)
 
 
 @record(frozen=True, slots=True)
@@ -80,6 +81,15 @@ class Facts:
     standings: dict[UUID, Standing] = field(default_factory=dict)
 
 
+CREDENTIAL = """
+    CASE x.kind
+        WHEN 'api_key' THEN (SELECT coalesce(k.scopes, ARRAY['*']) FROM api_keys k WHERE k.tenant_id = :tenant
+            AND k.id = x.credential AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > app_now()))
+        WHEN 'session' THEN (SELECT ARRAY['*'] FROM sessions k WHERE k.tenant_id = :tenant AND k.id = x.credential
+            AND k.revoked_at IS NULL AND k.expires_at > app_now())
+        ELSE ARRAY['*'] END"""
+"""What the credential of ``x`` is meant for at this moment, ``*`` for everything; null if it has ended."""
+
 ASKED = Rows("asked", place="bigint", user_id="uuid", kind="text", credential="uuid", agent="text", agent_id="uuid")
 _FACTS = f"""
 WITH {ASKED.cte},
@@ -102,12 +112,7 @@ SELECT x.place, app_now() AS now,
     t.daily_cost_cap,
     u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
     u.language AS user_language,
-    CASE x.kind
-        WHEN 'api_key' THEN EXISTS (SELECT 1 FROM api_keys k WHERE k.tenant_id = :tenant AND k.id = x.credential
-            AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > app_now()))
-        WHEN 'session' THEN EXISTS (SELECT 1 FROM sessions k WHERE k.tenant_id = :tenant AND k.id = x.credential
-            AND k.revoked_at IS NULL AND k.expires_at > app_now())
-        ELSE true END AS credential_live,
+    {CREDENTIAL} AS scopes,
     a.id AS agent_id, a.slug AS agent_slug, a.name AS agent_name, a.status AS agent_status, a.ids AS version_ids,
     a.weights AS version_weights,
     s.id AS subscription_id, s.plan_version_id, s.status AS subscription_status, s.period_start, s.period_end, s.anchor,
@@ -177,7 +182,7 @@ async def read_all_facts(
         for row in await OWN[lock].rows(conn, tenant=tenant_id):
             shared.standings[row["id"]] = Standing(row["used"], row["held"])
     for row in rows:
-        if row["credential_live"]:
+        if row["scopes"] is not None:
             found[row["place"]] = shared.facts(row, asked[row["place"]][0])
     return found
 
@@ -214,7 +219,13 @@ class _Shared:
             now=self.now,
             tenant=self.tenant,
             user=UserFacts(
-                principal.user_id, row["user_status"], row["verified"], row["role"], row["user_name"], row["user_language"]
+                principal.user_id,
+                row["user_status"],
+                row["verified"],
+                row["role"],
+                row["user_name"],
+                row["user_language"],
+                tuple(row["scopes"]),
             ),
             agent=self._agents[agent_id],
             subscription=_subscription(row, principal),

@@ -61,8 +61,9 @@ def tenant_is_active(case: Case) -> Reason | None:
 
 
 def credential_may(case: Case) -> Reason | None:
-    scopes = case.request.principal.scopes
-    if scopes is not None and TURN_SCOPE not in scopes:
+    # As the gateway was told, who may have been told up to half a minute ago, and as it is now.
+    told, now = case.request.principal.scopes, case.facts.user.scopes
+    if (told is not None and TURN_SCOPE not in told) or not {TURN_SCOPE, "*"} & {*now}:
         return reasons.SCOPE
     if case.request.test and not (case.facts.user.role in MANAGING or case.request.principal.operator):
         return reasons.ROLE

@@ -7,8 +7,8 @@ from typing import Any
 
 from tollhouse.auth.roles import require_scope
 from tollhouse.host.caller import Caller
-from tollhouse.plugin.access import Decision, LimitStatus
-from tollhouse.plugin.errors import NotFound
+from tollhouse.plugin.access import Decision, LimitStatus, Principal
+from tollhouse.plugin.errors import ConfigError, NotFound
 from tollhouse.plugin.ports import AgentInfo, PlanInfo, TurnRequest, TurnResult
 from tollhouse.policy import reasons
 from tollhouse.policy.engine import PolicyEngine
@@ -30,11 +30,17 @@ class TurnsPort:
         return await self._service.run(self._caller, request)
 
     async def get(self, turn_id: str) -> TurnResult:
-        require_scope(self._caller.user, "turns", "read")
+        require_scope(self._known(), "turns", "read")
         return await self._service.get(self._caller, turn_id)
 
     async def check(self, agent: str, channel: str | None = None, metadata: Mapping[str, Any] | None = None) -> Decision:
+        self._known()
         return await self._service.check(self._caller, agent, channel, metadata)
+
+    def _known(self) -> Principal:
+        if self._caller.remembered:
+            raise ConfigError("a route that its mount names as `rechecked` can only run turns")
+        return self._caller.user
 
 
 class UsagePort:

@@ -5,6 +5,7 @@ The parts that belong to the usage ledger come from there.
 
 from __future__ import annotations
 
+from tollhouse.policy.facts import CREDENTIAL
 from tollhouse.store.sql import Rows, Statement
 from tollhouse.usage.holds import HOLD_COLUMNS, HOLD_CTES, RESOLVE_CTES
 
@@ -18,10 +19,23 @@ _JOINS = """
     JOIN agents a ON a.tenant_id = t.tenant_id AND a.id = t.agent_id
     LEFT JOIN prompt_versions v ON v.tenant_id = t.tenant_id AND v.id = t.version_id"""
 
+_WHO = f"""
+    SELECT u.status AS user_status, {CREDENTIAL} AS scopes
+    FROM (SELECT :user_id::uuid AS user_id, :kind::text AS kind, :credential::uuid AS credential) x
+    JOIN users u ON u.tenant_id = :tenant AND u.id = x.user_id"""
+WHO = Statement(_WHO)
+"""The person and what their credential is meant for, now: whatever is answered without an admission is answered to them."""
+
 BY_EXTERNAL_ID = Statement(
-    f"SELECT {_COLUMNS}, t.runner_id, {_ALIVE} AS alive {_JOINS} "
-    "WHERE t.tenant_id = :tenant AND t.source_id = :source AND t.external_id = :external_id"
+    f"""
+    SELECT w.user_status, w.scopes, f.* FROM ({_WHO}) w LEFT JOIN (
+        SELECT {_COLUMNS}, t.runner_id, {_ALIVE} AS alive {_JOINS}
+        WHERE t.tenant_id = :tenant AND t.source_id = :source AND t.external_id = :external_id
+    ) f ON true
+    """
 )
+"""Who asks, as in ``WHO``, and beside it the turn of their key, if there is one."""
+
 BY_ID = Statement(f"SELECT {_COLUMNS}, t.user_id {_JOINS} WHERE t.tenant_id = :tenant AND t.id = :turn")
 
 CONVERSATIONS = Statement(

@@ -15,13 +15,14 @@ from uuid import UUID
 import asyncpg
 
 from tollhouse.host.caller import Caller
-from tollhouse.plugin.access import Decision
+from tollhouse.plugin.access import Decision, Principal
 from tollhouse.plugin.content import Text
-from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError
+from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError, Unauthenticated
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnRequest, TurnResult
+from tollhouse.policy import reasons
 from tollhouse.policy.engine import PolicyEngine, refusal
-from tollhouse.policy.rules import AccessRequest
+from tollhouse.policy.rules import TURN_SCOPE, AccessRequest
 from tollhouse.runtime.errors import RunFailed
 from tollhouse.runtime.run import Runtime
 from tollhouse.store.groups import Groups
@@ -75,6 +76,8 @@ class TurnService:
         """
         principal = caller.user
         _check(request)
+        if _has_media(request):  # what becomes of it is told, and fetched, before anything is admitted
+            await self._confirm(principal, request.agent)
         ask = Ask.of(caller, request, await self._media.open(principal, request.parts, request.history), source_id)
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
@@ -87,7 +90,7 @@ class TurnService:
         tenant_id = ask.caller.user.tenant_id
         for _ in range(ROUNDS):
             if ask.request.external_id is not None:
-                found = await self.store.run(tenant_scope(tenant_id), partial(_find, ask=ask))
+                found = await self._find(ask)
                 if isinstance(found, TurnResult):
                     return found
                 ask = found
@@ -98,7 +101,7 @@ class TurnService:
             try:
                 return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
-                await self._record_denial(ask, error.decision)
+                await self._record_denial(ask.caller.user, ask.request.agent, error.decision)
                 raise refusal(error.decision) from None
             except NoModel as error:
                 await self.store.run(tenant_scope(tenant_id), partial(_raise_alarms, tenant_id=tenant_id, broken=error.broken))
@@ -111,9 +114,28 @@ class TurnService:
                 continue  # the same key, a moment earlier: see what became of it
         raise TurnRunning()
 
-    async def _record_denial(self, ask: Ask, decision: Decision) -> None:
-        """Remember why, so that it can be answered later; repeats within a minute share a row."""
+    async def _confirm(self, principal: Principal, agent: str) -> None:
+        """Read again who asks, for what is done before an admission."""
+
+        async def read(conn: Any) -> None:
+            _permitted(await sql.WHO.row(conn, tenant=principal.tenant_id, **_who(principal)))
+
+        try:
+            await self.store.run(tenant_scope(principal.tenant_id), read)
+        except AccessDenied as error:
+            await self._record_denial(principal, agent, error.decision)
+            raise
+
+    async def _find(self, ask: Ask) -> Ask | TurnResult:
         principal = ask.caller.user
+        try:
+            return await self.store.run(tenant_scope(principal.tenant_id), partial(_find, ask=ask))
+        except AccessDenied as error:
+            await self._record_denial(principal, ask.request.agent, error.decision)
+            raise
+
+    async def _record_denial(self, principal: Principal, agent: str, decision: Decision) -> None:
+        """Remember why, so that it can be answered later; repeats within a minute share a row."""
 
         async def write(conn: Any) -> None:
             await sql.DENIED.rows(
@@ -121,7 +143,7 @@ class TurnService:
                 tenant=principal.tenant_id,
                 id=new_id(),
                 user_id=principal.user_id,
-                agent=ask.request.agent[:200],
+                agent=agent[:200],
                 channel=principal.channel,
                 reason=decision.reason,
                 decision=json.dumps(decision.problem_members()),
@@ -200,6 +222,31 @@ class TurnService:
         return await self.policy.check(AccessRequest(principal, agent, channel or principal.channel, metadata or {}))
 
 
+def _who(principal: Principal) -> dict[str, Any]:
+    return {"user_id": principal.user_id, "kind": principal.credential_kind, "credential": principal.credential_id}
+
+
+def _permitted(row: Any) -> Any:
+    """A row of ``WHO``, if its person may have turns answered by this credential.
+
+    Raises:
+        Unauthenticated: the person or the credential is gone since it was checked.
+        AccessDenied: the API key is not meant for turns, or the person is blocked.
+    """
+    if row is None or row["scopes"] is None:
+        raise Unauthenticated()
+    meant = {TURN_SCOPE, "*"} & {*row["scopes"]}
+    if meant and row["user_status"] == "active":
+        return row
+    reason = reasons.USER_BLOCKED if meant else reasons.SCOPE
+    raise AccessDenied(Decision(False, reason.code, reason.sentence, reason.status))
+
+
+def _has_media(request: TurnRequest) -> bool:
+    said = (request.parts, *(message.parts for message in request.history))
+    return any(not isinstance(part, Text) for parts in said for part in parts)
+
+
 async def _raise_alarms(conn: Any, tenant_id: UUID, broken: Mapping[UUID, str]) -> None:
     for alarm in connection_alarms(broken):
         await raise_alarm(conn, tenant_id, alarm.code, alarm.subject, alarm.message)
@@ -210,19 +257,22 @@ async def _by_id(conn: Any, tenant_id: UUID, turn_id: UUID) -> Any:
 
 
 async def _find(conn: Any, ask: Ask) -> Ask | TurnResult:
-    """The turn of this idempotency key: its result, or the ask for the attempt to make.
+    """The turn of this idempotency key: its result, or the ask for the attempt to make. Nothing is admitted for an answer that
+    is given again, so the credential is read again here, by the same statement.
 
     Raises:
+        Unauthenticated, AccessDenied: the credential has ended or is not meant for turns, or the person is blocked.
         OtherBody: the key was used for something else.
         AnswerDeleted: it was answered, and the answer is gone.
         TurnRunning: somebody alive works on it.
     """
     tenant_id, key = ask.caller.user.tenant_id, {"source": ask.source_id, "external_id": ask.request.external_id}
-    row = await sql.BY_EXTERNAL_ID.row(conn, tenant=tenant_id, **key)
-    if row is not None and row["state"] == "running" and not row["alive"]:
+    who = _who(ask.caller.user)
+    row = _permitted(await sql.BY_EXTERNAL_ID.row(conn, tenant=tenant_id, **key, **who))
+    if row["state"] == "running" and not row["alive"]:
         await expire_turn(conn, tenant_id, row["id"], row["runner_id"])
-        row = await sql.BY_EXTERNAL_ID.row(conn, tenant=tenant_id, **key)
-    if row is None:
+        row = _permitted(await sql.BY_EXTERNAL_ID.row(conn, tenant=tenant_id, **key, **who))
+    if row["id"] is None:
         return replace(ask, attempt=1)
     if row["body_hash"] != ask.body:
         raise OtherBody()

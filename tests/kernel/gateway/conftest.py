@@ -124,6 +124,8 @@ class Town:
     tokens: dict[str, Principal] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
+    ages: list[float] = field(default_factory=list)
+    """For how many seconds each look-up would have been believed."""
 
     async def by_slug(self, slug: str) -> Tenant:
         self.looked_up.append(slug)
@@ -140,6 +142,7 @@ class Town:
 
     async def authenticate(self, token: str, *, max_age: float = 1.0) -> Principal:
         self.asked.append(token)
+        self.ages.append(max_age)
         if token not in self.tokens:
             raise Unauthenticated()
         return self.tokens[token]

@@ -4,6 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests.kernel.gateway.conftest import Build, Town, call, openai_mount, plugin_page_mount
+from tollhouse.gateway.credentials import RECHECKED_AGE
+from tollhouse.host.host import Registered
+
 
 @pytest.mark.parametrize(
     ("path", "headers", "tenant", "base_url"),
@@ -154,3 +158,21 @@ async def test_the_real_address_is_believed_from_trusted_proxies_only(ask, build
     assert (await ask("GET", "/api/open", app=app, headers=chain, client="8.8.8.8")).json["address"] == "8.8.8.8"
     garbage = {"x-forwarded-for": "6.6.6.6, <script>"}
     assert (await ask("GET", "/api/open", app=app, headers=garbage)).json["address"] == "203.0.113.9"
+
+
+async def test_a_credential_is_believed_for_a_second_but_where_an_admission_reads_it_again(build: Build, town: Town) -> None:
+    """Every route of the table, by each kind of credential: a mount that does not say `rechecked` never gets more."""
+    marked = replace(openai_mount(), prefix="/marked", rechecked=frozenset({"POST /v1/echo"}))
+    mounts = [Registered("demo", openai_mount()), Registered("pages", plugin_page_mount()), Registered("marked", marked)]
+    app = build(plugin_mounts=mounts, rate_limit_principal=0)
+    believed: dict[str, float] = {}
+    for entry in app.table.entries:
+        path = entry.path.replace("{thing_id}", "7").replace("{name}", "x")
+        for headers in ({"authorization": "Bearer key"}, {"cookie": "__Host-th-default=cookie-default"}):
+            town.ages.clear()
+            await call(app, entry.method, path, headers={**headers, "sec-fetch-site": "same-origin"})
+            for age in town.ages:
+                believed[entry.path] = max(age, believed.get(entry.path, 0.0))
+    longer = {path: age for path, age in believed.items() if age > 1.0}
+    assert longer == {"/marked/v1/echo": RECHECKED_AGE}
+    assert len(believed) > 10

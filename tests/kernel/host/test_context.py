@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from tollhouse import plugin as th
 from tollhouse.host.caller import Caller
 from tollhouse.host.clock import Clock
+from tollhouse.host.context import PortGate
 from tollhouse.host.http import Http
 from tollhouse.host.state import MAX_BYTES, StoredState
 from tollhouse.store.audit import CLI
@@ -51,6 +53,19 @@ async def test_an_undeclared_port_is_refused_by_name(world: Any, tenant_id: UUID
         ctx.port(th.Files)
     with pytest.raises(th.ConfigError, match=r"plugin 'acme-suite' needs the port Turns, which this process does not offer"):
         ctx.port(th.Turns)
+
+
+async def test_where_a_credential_is_only_remembered_nothing_but_turns_can_be_asked(world: Any, tenant_id: UUID) -> None:
+    """A route that its mount names as `rechecked`: what admits a turn reads the credential again, no other port does."""
+    world.ports[th.Files] = world.ports[th.Turns] = lambda caller: "a port"
+    caller = Caller(world.info(tenant_id), None)
+    ports = th.PORTS
+    context = world.connections.contexts
+    gate = PortGate("acme-suite", ports, context.ports, replace(caller, remembered=True))
+    assert gate(th.Turns) == "a port"
+    with pytest.raises(th.ConfigError, match="can only run turns"):
+        gate(th.Files)
+    assert PortGate("acme-suite", ports, context.ports, caller)(th.Files) == "a port"
 
 
 # -- http ----------------------------------------------------------------------------------------------------------------
