@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import Final
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from tollhouse.gateway.errors import BadRequest, BodyTimeout, InvalidJson, TooComplex, UnsupportedMediaType
+from tollhouse.gateway.errors import BadRequest, BodyTimeout, TooComplex, UnsupportedMediaType
+from tollhouse.gateway.json_bodies import check_json
 from tollhouse.plugin.errors import TooLarge
 
 READ_SECONDS: Final = 30.0
-MAX_DEPTH: Final = 64
-MAX_MEMBERS: Final = 10_000
-MAX_DIGITS: Final = 400
-
-STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-BRACKET: Final = re.compile(rb"[][{}]")
-DIGITS: Final = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
-# A NUL, or half of a surrogate pair: JSON can spell them, text in a database cannot hold them.
-BAD_ESCAPE: Final = re.compile(
-    rb"(?<!\\)(?:\\\\)*\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)[dD][c-fC-F][0-9a-fA-F]{2})"
-)
 FORM_TYPES: Final = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 
 
@@ -129,35 +117,3 @@ async def checked_form(receive: Receive, limit: int) -> Receive:
     if body.count(b"&") >= 1000:
         raise TooComplex("The form has more than 1000 fields")
     return ReadBody(body, receive)
-
-
-def check_json(body: bytes) -> None:
-    """Refuse what is dangerous to parse or to store. Cheap for what is usual: the exact look is for what is near a bound.
-
-    Raises:
-        InvalidJson: it is not UTF-8, or holds a character that no text can.
-        TooComplex: too deep, too many members, or a number with hundreds of digits.
-    """
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        raise InvalidJson("The body is not valid UTF-8") from None
-    if b"\\u" in body and BAD_ESCAPE.search(body):
-        raise InvalidJson("The body contains a NUL character or half a surrogate pair")
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or body.count(b",") + body.count(b":") > MAX_MEMBERS:
-        bare = STRING.sub(b"", body)
-        _check_shape(bare)
-        if DIGITS.search(bare):
-            raise TooComplex("A number has too many digits")
-    elif len(body) > MAX_DIGITS and DIGITS.search(body) and DIGITS.search(STRING.sub(b"", body)):
-        raise TooComplex("A number has too many digits")
-
-
-def _check_shape(bare: bytes) -> None:
-    if bare.count(b",") + bare.count(b":") > MAX_MEMBERS:
-        raise TooComplex()
-    depth = 0
-    for bracket in BRACKET.finditer(bare):
-        depth += 1 if bracket[0] in b"[{" else -1
-        if depth > MAX_DEPTH:
-            raise TooComplex()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tollhouse.gateway.bodies import check_json
+from tollhouse.gateway.json_bodies import check_json
 from tollhouse.plugin import InvalidInput
 
 JSON = {"content-type": "application/json"}
