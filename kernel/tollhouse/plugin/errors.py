@@ -189,11 +189,17 @@ class BackendError(TollhouseError):
     """A model did not answer. Raise one of the children; ``usage`` is what the provider charged all the same.
 
     ``private`` goes to the log and the ledger's error text, never to the user: providers put secrets into their texts.
+
+    ``may_have_run``: whether the provider may have worked on it, and may charge the tenant. Say False only where the request
+    surely never ran: it was not sent (connection refused, unknown host, TLS), or it was refused (a 4xx). What may have run is
+    estimated: all of the prompt that was sent, and the most output that was allowed, but for what ``usage`` says of either.
+    Each child has the default that is safe for it.
     """
 
     code = "model_failed"
     status = 502
     title = "The model did not answer; nothing was charged"
+    may_have_run: bool = True
 
     def __init__(
         self,
@@ -202,10 +208,13 @@ class BackendError(TollhouseError):
         private: str | None = None,
         usage: TokenUsage | None = None,
         retry_after: int | None = None,
+        may_have_run: bool | None = None,
     ) -> None:
         super().__init__(detail, retry_after=retry_after)
         self.private = private
         self.usage = usage
+        if may_have_run is not None:
+            self.may_have_run = may_have_run
 
 
 class BackendTimeout(BackendError):
@@ -220,6 +229,7 @@ class BackendRateLimited(BackendError):
     status = 503
     title = "The model is busy; try again in a moment"
     retryable = True
+    may_have_run = False
 
 
 class BackendUnavailable(BackendError):
@@ -231,17 +241,20 @@ class BackendUnavailable(BackendError):
 class BackendRejected(BackendError):
     code = "model_rejected"
     title = "The model does not accept this request; nothing was charged"
+    may_have_run = False
 
 
 class BackendAuthFailed(BackendError):
     code = "model_not_connected"
     title = "This agent's model connection does not work; its owner has to renew it"
+    may_have_run = False
 
 
 class ContextTooLong(BackendError):
     code = "context_too_long"
     status = 422
     title = "That is more than the model can read; shorten it or start a new conversation"
+    may_have_run = False
 
 
 class ContentFiltered(BackendError):

@@ -19,7 +19,8 @@ class TokenUsage:
     """What the provider says the call used. None means the provider did not say; zero means it said zero.
 
     ``cached`` is part of ``input`` and ``reasoning`` part of ``output``, as in OpenAI's usage object: a backend whose
-    provider counts otherwise converts.
+    provider counts otherwise converts. Impossible numbers are passed on as they are (and what is no whole number as a negative
+    one): the kernel believes none that the model cannot have used, estimates instead, and tells the admin.
     """
 
     input: int | None = None

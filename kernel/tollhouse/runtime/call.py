@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MAX_PRIVATE = 500
 PARTS = (Text, Media)
+PROVIDERS_OWN = 4_096
+"""Input tokens that a provider may add of its own (hidden instructions, what it looked up) and charge for."""
 
 
 class Bound(Protocol):
@@ -39,8 +41,9 @@ class CallRecord:
     """One call that was really made to a provider, for the ledger.
 
     ``outcome`` is ``ok`` or the code of the error; ``error`` is its private text. ``answered``: the provider sent a completion,
-    usable or not. ``usage`` is None, or holds None, where the provider did not say; then ``input_bound`` and ``output_bound``
-    are the most it can have been (after a timeout: all that was allowed).
+    usable or not; ``may_have_run``: it may have worked on one. ``usage`` is None, or holds None, where the provider did not
+    say; then ``input_bound`` and ``output_bound`` are the most it can have been (without an answer: all that was allowed).
+    ``input_most`` and ``output_most`` are what the model can use at all, None if nobody knows: no more is believed.
     """
 
     connection_id: UUID
@@ -52,6 +55,9 @@ class CallRecord:
     answered: bool
     input_bound: int
     output_bound: int
+    may_have_run: bool = True
+    input_most: int | None = None
+    output_most: int | None = None
     error: str = ""
     reported_model: str | None = None
     request_id: str | None = None
@@ -150,8 +156,8 @@ def _record(call: Call, started: float, completion: Completion | None, error: Ba
     if completion is not None:
         usage, output = completion.usage, text_bound(joined(completion.parts), candidate.count)
     else:
-        usage = error.usage if error is not None else None
-        output = call.max_output_tokens if isinstance(error, BackendTimeout) else 0
+        usage, output = (error.usage if error is not None else None), call.max_output_tokens
+    input_most, output_most = _most(call)
     return CallRecord(
         connection_id=candidate.connection_id,
         backend=candidate.backend_name,
@@ -162,8 +168,27 @@ def _record(call: Call, started: float, completion: Completion | None, error: Ba
         answered=completion is not None,
         input_bound=call.prompt_tokens,
         output_bound=min(output, call.max_output_tokens),
+        may_have_run=error is None or error.may_have_run,
+        input_most=input_most,
+        output_most=output_most,
         error="" if error is None else (error.private or error.detail)[:MAX_PRIVATE],
         reported_model=None if completion is None else completion.model,
         request_id=None if completion is None else completion.request_id,
         repair=call.repair,
     )
+
+
+def _most(call: Call) -> tuple[int | None, int | None]:
+    """The most tokens that this call can have used, going in and coming out, as far as its model is known.
+
+    Text has at most one token for each byte, beside what a provider adds of its own. Nobody knows that of media, which are read
+    by the provider: they may fill the window.
+    """
+    info, window = call.planned.candidate.info, call.planned.window
+    if info is not None and info.context_tokens is not None:
+        window = info.context_tokens
+    written = window if info is None or info.max_output_tokens is None else info.max_output_tokens
+    if any(not isinstance(part, Text) for said in call.messages for part in said.parts):
+        return window, written
+    read = 2 * call.prompt_tokens + PROVIDERS_OWN
+    return (read if window is None else min(read, window)), written

@@ -180,9 +180,10 @@ class _Run:
         """Ask the same model once to correct its JSON, with what is left of the output that was set aside."""
         text = joined(completion.parts)
         said = completion.usage.output if completion.usage is not None else None
-        used = said if said is not None and said >= 0 else text_bound(text, call.planned.candidate.count)
-        prompt = call.prompt_tokens + min(used, call.max_output_tokens) + REPAIR_TOKENS
-        left = call.max_output_tokens - used
+        if said is None or type(said) is not int or not 0 <= said <= call.max_output_tokens:  # none, or not to be believed
+            said = text_bound(text, call.planned.candidate.count)
+        prompt = call.prompt_tokens + min(said, call.max_output_tokens) + REPAIR_TOKENS
+        left = call.max_output_tokens - said
         if call.planned.window is not None:
             left = min(left, call.planned.window - prompt)
         if left < LEAST_OUTPUT:

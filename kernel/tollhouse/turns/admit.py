@@ -30,6 +30,7 @@ from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.lane import Lane
 from tollhouse.turns import repository as sql
+from tollhouse.turns.counting import most_of
 from tollhouse.turns.errors import TakenOver
 from tollhouse.turns.fingerprint import body_hash
 from tollhouse.turns.media import Resolved
@@ -290,7 +291,7 @@ def _row(one: Admitted) -> dict[str, Any]:
         "user_id": one.case.facts.user.id,
         "counter_ids": [line.counter.id for line in hold.lines],
         "amounts": [line.amount for line in hold.lines],
-        "facts": hold_facts(one.case, version, one.prepared.candidates[0]),
+        "facts": hold_facts(one),
         "source": ask.source_id,
         "external_id": ask.request.external_id,
         "body_hash": "\\x" + ask.body.hex(),
@@ -304,9 +305,11 @@ def _row(one: Admitted) -> dict[str, Any]:
     }
 
 
-def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict[str, Any]:
-    """What the sweeper needs to write an entry if this process dies."""
-    subscription = case.facts.subscription
+def hold_facts(one: Admitted) -> dict[str, Any]:
+    """What the sweeper needs to write an entry if this process dies: what this turn is, and what it may have cost by then."""
+    case, version, planned = one.case, one.prepared.version, one.prepared.estimate.per_candidate[0]
+    candidate, subscription, most = planned.candidate, case.facts.subscription, most_of(planned, one.max_output_tokens)
+    price = one.prices.get((candidate.backend_name, candidate.model))
     return {
         "agent": str(version.agent_id),
         "version": str(version.id),
@@ -317,4 +320,7 @@ def hold_facts(case: Case, version: PromptVersion, candidate: Candidate) -> dict
         "model": candidate.model,
         "channel": case.request.channel,
         "test": case.request.test,
+        "input_tokens": most.input,
+        "output_tokens": most.output,
+        "price": price.snapshot() if price is not None else None,
     }

@@ -1,7 +1,7 @@
 """From what a run did to what it is charged: the entries of the ledger, and the units on the counters. Pure.
 
 The person is charged for the calls that gave the reply, never more than was held. What a provider reports beyond that, and
-what calls cost that led nowhere, is the tenant's cost, in entries of their own.
+what calls cost (or may have cost) that led nowhere, is the tenant's cost, in entries of their own.
 """
 
 from __future__ import annotations
@@ -15,21 +15,14 @@ from tollhouse.records import record
 from tollhouse.runtime.call import CallRecord
 from tollhouse.store.json_text import clean
 from tollhouse.turns.admit import Admitted
+from tollhouse.turns.counting import NOTHING, Counted, count, most_of
 from tollhouse.usage.entries import Certainty, Entry, Kind
 from tollhouse.usage.prices import Price, cost_nano
-
-ABSURD = 100_000_000
-"""Tokens of one call that no model can have used: such a number is not believed, and flagged."""
-
-BYTES_PER_TOKEN = 4
-"""What a token is taken for where nobody counts tokens for us."""
 
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 """Metrics that a provider may report more of than it was allowed."""
 
 REFUSED = "model_not_connected"
-NOTHING_USED = ("model_rejected", "model_busy", "model_unavailable", REFUSED, "context_too_long")
-"""Failures in which a provider is known to charge nothing."""
 
 
 @record(frozen=True, slots=True)
@@ -57,25 +50,18 @@ class Charge:
     alarms: tuple[Alarm, ...] = ()
 
 
-@record(frozen=True, slots=True)
-class _Counted:
-    usage: TokenUsage
-    certainty: Certainty
-    alarms: tuple[Alarm, ...] = ()
-
-
 def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) -> Charge:
     """What ``calls`` come to. ``outcome`` is ``ok``, or the code of the error that the turn ended with."""
     answered = outcome == "ok"
     last = calls[-1] if calls else None
-    counted = [_count(admitted, call) for call in calls]
+    counted = [count(call, counts=_counts(admitted, call)) for call in calls]
     # A reply that was repaired took two calls of the same model; both gave the reply, so both are charged.
     paid = [place for place, call in enumerate(calls) if answered and call.outcome == "ok"]
     entries = [_entry(admitted, call, what) for call, what in zip(calls, counted, strict=True)]
-    alarms = [alarm for what in counted for alarm in what.alarms]
+    alarms = [_uncounted(call, what.problem) for call, what in zip(calls, counted, strict=True) if what.problem is not None]
     refused = {call.connection_id: f"{call.backend} refused its credentials" for call in calls if call.outcome == REFUSED}
     alarms += connection_alarms({**admitted.broken, **refused})
-    alarms += [_unknown_price(entry) for entry in entries if entry.cost is None and entry.certainty != "unknown"]
+    alarms += [_unknown_price(entry) for entry in entries if entry.cost is None]
     usage = _sum([counted[place].usage for place in paid])
     if last is None:
         main = _base(admitted, outcome, "exact")
@@ -92,10 +78,18 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
 
 
 def interrupted(admitted: Admitted, *, asked: bool = True) -> Charge:
-    """What a turn comes to that was broken off: nothing for the person, and for the tenant nobody knows what; unless the model
-    was never ``asked``."""
-    usage = TokenUsage()
-    return Charge(_base(admitted, "interrupted", "unknown"), (), {}, None if asked else 0, usage, "")
+    """What a turn comes to that was broken off: nothing for the person, and for the tenant what its call may have cost; unless
+    the model was never ``asked``."""
+    entry = _base(admitted, "interrupted", "unknown" if asked else "exact")
+    if not asked:
+        entry.cost = 0
+        return Charge(entry, (), {}, 0, NOTHING, "")
+    planned = admitted.prepared.estimate.per_candidate[0]
+    candidate, usage = planned.candidate, most_of(planned, admitted.max_output_tokens)
+    entry.connection_id, entry.backend, entry.model = candidate.connection_id, candidate.backend_name, candidate.model
+    _use(entry, usage, admitted.prices.get((candidate.backend_name, candidate.model)))
+    alarms = (_unknown_price(entry),) if entry.cost is None else ()
+    return Charge(entry, (), {}, entry.cost, TokenUsage(), "", alarms)
 
 
 def connection_alarms(broken: Mapping[UUID, str]) -> list[Alarm]:
@@ -108,32 +102,16 @@ def _spent(usage: TokenUsage, cost: int) -> dict[str, int]:
     return {"calls": 1, "input_tokens": sent, "output_tokens": said, "total_tokens": sent + said, "cost": cost}
 
 
-def _count(admitted: Admitted, call: CallRecord) -> _Counted:
-    """The tokens of one call: as reported, else estimated; an explicit zero is zero."""
-    reported = call.usage
-    if reported is not None and _believable(reported):
-        return _Counted(reported, "exact")
-    if call.outcome in NOTHING_USED:
-        return _Counted(TokenUsage(0, 0), "exact")
-    if not call.answered:
-        return _Counted(TokenUsage(), "unknown")
-    estimate = _estimate(admitted, call)
-    code = "usage_missing" if reported is None or reported.total is None else "usage_absurd"
-    text = f"{call.backend} reported no usable token counts for {call.model}; they were estimated."
-    return _Counted(estimate, "estimated", (Alarm(code, f"{call.backend}/{call.model}", text),))
+def _counts(admitted: Admitted, call: CallRecord) -> bool:
+    """Whether somebody counts the tokens of its model."""
+    own = [one for one in admitted.prepared.candidates if (one.connection_id, one.model) == (call.connection_id, call.model)]
+    return any(one.count is not None for one in own)
 
 
-def _believable(usage: TokenUsage) -> bool:
-    sent, said, cached, thought = usage.input, usage.output, usage.cached or 0, usage.reasoning or 0
-    if sent is None or said is None:
-        return False
-    return min(sent, said, cached, thought) >= 0 and max(sent, said, cached, thought) <= ABSURD
-
-
-def _estimate(admitted: Admitted, call: CallRecord) -> TokenUsage:
-    counts = any(one.model == call.model and one.count is not None for one in admitted.prepared.candidates)
-    divisor = 1 if counts else BYTES_PER_TOKEN
-    return TokenUsage(-(-call.input_bound // divisor), -(-call.output_bound // divisor))
+def _uncounted(call: CallRecord, problem: str) -> Alarm:
+    told = "token counts that this model cannot have used" if problem == "usage_absurd" else "no usable token counts"
+    text = f"{call.backend} reported {told} for {call.model}; they were estimated."
+    return Alarm(problem, f"{call.backend}/{call.model}", text)
 
 
 def _sum(usages: Sequence[TokenUsage]) -> TokenUsage:
@@ -177,19 +155,22 @@ def _base(admitted: Admitted, outcome: str, certainty: Certainty) -> Entry:
     )
 
 
-def _entry(admitted: Admitted, call: CallRecord, counted: _Counted) -> Entry:
-    price = admitted.prices.get((call.backend, call.model))
-    usage = counted.usage
+def _entry(admitted: Admitted, call: CallRecord, counted: Counted) -> Entry:
     entry = _base(admitted, call.outcome, counted.certainty)
     entry.connection_id, entry.backend, entry.model = call.connection_id, call.backend, call.model
+    _use(entry, counted.usage, admitted.prices.get((call.backend, call.model)))
+    entry.latency_ms = call.latency_ms
+    entry.detail = _detail(call)
+    return entry
+
+
+def _use(entry: Entry, usage: TokenUsage, price: Price | None) -> None:
+    """Note what was used, and what that costs."""
     entry.input_tokens, entry.output_tokens = usage.input, usage.output
     entry.cached_tokens, entry.reasoning_tokens = usage.cached, usage.reasoning
     entry.cost = _cost(price, usage)
     if price is not None:
         entry.cost_currency, entry.price = price.currency, price.snapshot()
-    entry.latency_ms = call.latency_ms
-    entry.detail = _detail(call)
-    return entry
 
 
 def _cost(price: Price | None, usage: TokenUsage) -> int | None:

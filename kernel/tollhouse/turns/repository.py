@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tollhouse.policy.facts import CREDENTIAL
 from tollhouse.store.sql import Rows, Statement
+from tollhouse.usage.entries import ENTRIES
 from tollhouse.usage.holds import HOLD_COLUMNS, HOLD_CTES, RESOLVE_CTES
 
 _ALIVE = "EXISTS (SELECT 1 FROM runners r WHERE r.id = t.runner_id AND r.lease_until > now())"
@@ -202,6 +203,26 @@ FINISH_LATE = Statement(
     SELECT count(*) FROM done
     """
 )
+
+_OPPOSITE = {
+    "id": ":id::uuid",
+    "kind": "'correction'",
+    "outcome": "'corrected'",
+    "calls": "0",
+    "latency_ms": "0",
+    "detail": "jsonb_build_object('corrects', id)",
+    "amounts": "ARRAY(SELECT -x.amount FROM unnest(amounts) WITH ORDINALITY AS x(amount, place) ORDER BY x.place)",
+    **{name: f"-{name}" for name in ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")},
+}
+TAKE_BACK = Statement(
+    f"""
+    INSERT INTO entries (tenant_id, {", ".join(ENTRIES.columns)})
+    SELECT tenant_id, {", ".join(_OPPOSITE.get(name, name) for name in ENTRIES.columns)} FROM entries
+    WHERE tenant_id = :tenant AND id = :entry AND certainty = 'unknown'
+    RETURNING counter_ids, amounts
+    """
+)
+"""The one correction there is: the opposite of what a call was taken for, of which more is known now."""
 
 # -- Denials -----------------------------------------------------------------------------------------------------------------
 

@@ -155,10 +155,11 @@ class TurnService:
 
     async def _run(self, admitted: Admitted) -> TurnResult:
         self._busy.add(admitted.hold.id)
+        asked = asyncio.Event()
         try:
-            ended = await self._end(admitted)
+            ended = await self._end(admitted, asked)
         except BaseException:  # cancelled; or a bug of ours, or a full disk: nothing stays held
-            await asyncio.shield(self._give_up(admitted))
+            await asyncio.shield(self._give_up(admitted, asked=asked.is_set()))
             raise
         at_once = await self._settlement.settle(ended)
         if ended.error is not None:
@@ -176,14 +177,15 @@ class TurnService:
             raise _told(TurnInterrupted(), admitted)
         return result_of(row) if row["reply"] else own
 
-    async def _end(self, admitted: Admitted) -> Ended:
-        """Run the model, and work out what it comes to."""
+    async def _end(self, admitted: Admitted, asked: asyncio.Event) -> Ended:
+        """Run the model, and work out what it comes to. ``asked`` is set when the model may be at work."""
         error: TollhouseError
         ask, who = admitted.ask, admitted.ask.caller.user
         try:
             if ask.media.fresh and ask.request.store and ask.attempt == 1:
                 await self._media.keep(who, ask.media)
             prepared = await self._media.hydrate(who, admitted.prepared)
+            asked.set()
             outcome = await self._runtime.run(prepared, admitted.max_output_tokens, str(admitted.hold.id))
         except RunFailed as failed:
             error, calls = failed.error, failed.calls
@@ -196,11 +198,11 @@ class TurnService:
 
     async def _never_ran(self, admitted: Admitted) -> None:
         """It was admitted, and whoever waited for that is gone: the model is not asked."""
-        await self._settlement.settle(Ended(admitted, interrupted(admitted, asked=False), error=TurnInterrupted()))
+        await self._give_up(admitted, asked=False)
 
-    async def _give_up(self, admitted: Admitted) -> None:
+    async def _give_up(self, admitted: Admitted, *, asked: bool) -> None:
         """The turn ends now: whoever waited for it was cancelled (no client can do that, a plugin's own time limit can)."""
-        await self._settlement.settle(Ended(admitted, interrupted(admitted), error=TurnInterrupted()))
+        await self._settlement.settle(Ended(admitted, interrupted(admitted, asked=asked), error=TurnInterrupted()))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ class Settlement:
         """The sweeper was faster: what was used is posted visibly, and counts against the next admission.
 
         The person pays for it only if this is what finishes the turn: while another attempt is at it, or has answered, it is
-        the tenant's cost alone, which counts towards its daily stop.
+        the tenant's cost alone, which counts towards its daily stop. What the sweeper took it for is taken back.
         """
         admitted, charge = ended.admitted, ended.charge
         tenant_id, hold = admitted.case.facts.tenant.id, admitted.hold
@@ -190,6 +190,9 @@ class Settlement:
             await CHARGE.rows(conn, tenant=tenant_id, ids=ids, used=used)
         late = replace(charge.main, kind="late", calls=charge.main.calls if finished else 0)
         await append(conn, tenant_id, late, entry_id=late_id, counter_ids=ids, used=used)
+        guess = await sql.TAKE_BACK.row(conn, tenant=tenant_id, entry=hold.id, id=UUID(int=hold.id.int + 2))
+        if guess is not None:
+            await CHARGE.rows(conn, tenant=tenant_id, ids=guess["counter_ids"], used=guess["amounts"])
         await raise_alarm(
             conn, tenant_id, "late_usage", charge.main.model, "A reply arrived after its hold had expired; it was posted late."
         )

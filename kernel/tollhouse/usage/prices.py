@@ -62,6 +62,11 @@ class Price:
             return self
         return replace(self, currency=currency) if self.free else None
 
+    @classmethod
+    def of(cls, snapshot: Mapping[str, Any] | None) -> Price | None:
+        """The price that :meth:`snapshot` was made of."""
+        return None if snapshot is None else cls(**{**snapshot, "id": UUID(snapshot["id"]) if snapshot["id"] else None})
+
     def snapshot(self) -> dict[str, Any]:
         """As a ledger entry keeps it."""
         return {

@@ -1,7 +1,7 @@
 """The sweeper: holds whose runner is gone are expired, and their units come back.
 
-What the model used in the meantime is not known; the entry says so instead of saying nothing. If the process was only paused
-and still settles, its usage is posted late (see turns/settle.py).
+What the model used in the meantime is not known; the entry says so, with the most that it may have been, which the tenant's
+daily stop takes too. If the process was only paused and still settles, its usage is posted late (see turns/settle.py).
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from tollhouse.plugin.llm import TokenUsage
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.sql import Rows, Statement
 from tollhouse.store.store import Store
 from tollhouse.usage.entries import ENTRIES, Entry
 from tollhouse.usage.holds import RESOLVE_CTES
+from tollhouse.usage.prices import Price, cost_nano
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ HOLD = Statement("SELECT * FROM holds WHERE tenant_id = :tenant AND id = :hold A
 HOLD_OF_TURN = Statement(
     "SELECT id FROM holds WHERE tenant_id = :tenant AND turn_id = :turn AND runner_id = :runner AND state = 'open'"
 )
+STOPS = Statement("SELECT id FROM counters WHERE tenant_id = :tenant AND id = ANY(:ids::uuid[]) AND user_id IS NULL")
+"""The tenant's own counters among these: they take all that models cost, or may have cost."""
 ENDED = Rows("ended", hold="uuid", state="text")
 EXPIRE = Statement(f"WITH {ENDED.cte}, {RESOLVE_CTES} SELECT count(*) FROM h")
 INTERRUPT_TURN = Statement(
@@ -96,12 +100,17 @@ async def expire_hold(conn: Any, tenant_id: UUID, hold_id: UUID) -> int:
     row = await HOLD.row(conn, tenant=tenant_id, hold=hold_id)
     if row is None:
         return 0
-    nothing = [0] * len(row["amounts"])
+    entry, counters = _unknown_entry(row), row["counter_ids"]
+    stops = {one["id"] for one in await STOPS.rows(conn, tenant=tenant_id, ids=counters)}
+    used = [
+        (held if entry.cost is None else entry.cost) if key in stops else 0
+        for key, held in zip(counters, row["amounts"], strict=True)
+    ]
     count: int = await EXPIRE.value(
         conn,
         tenant=tenant_id,
         **ENDED.params([{"hold": hold_id, "state": "expired"}]),
-        **ENTRIES.params([_unknown_entry(row).row(hold_id, row["counter_ids"], nothing)]),
+        **ENTRIES.params([entry.row(hold_id, counters, used)]),
     )
     if count:
         await INTERRUPT_TURN.rows(
@@ -122,6 +131,8 @@ async def expire_turn(conn: Any, tenant_id: UUID, turn_id: UUID, runner_id: UUID
 
 def _unknown_entry(row: Any) -> Entry:
     facts = json.loads(row["facts"])
+    price = Price.of(facts.get("price"))
+    most = TokenUsage(facts.get("input_tokens"), facts.get("output_tokens"))
 
     def known(name: str) -> UUID | None:
         return UUID(facts[name]) if facts.get(name) else None
@@ -141,4 +152,9 @@ def _unknown_entry(row: Any) -> Entry:
         channel=facts.get("channel", ""),
         backend=facts.get("backend", ""),
         model=facts.get("model", ""),
+        input_tokens=most.input,
+        output_tokens=most.output,
+        cost=None if price is None or most.total is None else cost_nano(price, most),
+        cost_currency="USD" if price is None else price.currency,
+        price=facts.get("price"),
     )

@@ -33,7 +33,7 @@ async def test_usage_that_arrives_after_the_hold_expired_is_posted_late_and_char
     async with world.store.transaction(shop.tenant_id) as conn:
         kinds = (await conn.execute(select(entries.c.kind).order_by(entries.c.id))).scalars().all()
         codes = (await conn.execute(select(alarms.c.code))).scalars().all()
-    assert kinds == ["turn", "late"]
+    assert kinds == ["turn", "late", "correction"]
     assert codes == ["late_usage"]
     assert (await world.container.turns.get(caller, result.id)).state == "done"
     assert await verify(world.store, shop.tenant_id) == []
@@ -127,5 +127,5 @@ async def test_late_usage_whose_answer_was_lost_is_posted_once(world: World, mon
     assert lost
     async with world.store.transaction(shop.tenant_id) as conn:
         kinds = (await conn.execute(select(entries.c.kind).order_by(entries.c.kind))).scalars().all()
-    assert kinds == ["late", "turn"]
+    assert kinds == ["correction", "late", "turn"]
     assert await verify(world.store, shop.tenant_id) == []

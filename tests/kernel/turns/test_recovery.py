@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from tests.conftest import Cluster
 from tests.kernel.turns.dying import CALLS_3, customer_of, die, limits_of, stuck_turn
-from tests.world import World, add_customer, open_shop, say
+from tests.world import Shop, World, add_customer, open_shop, say
 from tollhouse import plugin as th
 from tollhouse.plugin.errors import BadCompletion
 from tollhouse.store.errors import DatabaseDown
@@ -35,7 +35,7 @@ async def test_holds_of_a_dead_process_come_back_with_an_entry_that_says_so(worl
     assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
     async with world.store.transaction(shop.tenant_id) as conn:
         found = (await conn.execute(select(entries.c.outcome, entries.c.certainty, entries.c.cost))).one()
-    assert tuple(found) == ("interrupted", "unknown", None)
+    assert tuple(found) == ("interrupted", "unknown", await most_of_a_call(world, shop)), "it may have cost as much"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert await verify(world.store, shop.tenant_id) == []
@@ -188,7 +188,7 @@ async def test_a_turn_that_is_cancelled_gives_back_what_it_held_at_once(world: W
     assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
     async with world.store.transaction(shop.tenant_id) as conn:
         found = (await conn.execute(select(entries.c.outcome, entries.c.certainty, entries.c.cost))).all()
-    assert [tuple(one) for one in found] == [("interrupted", "unknown", None)]
+    assert [tuple(one) for one in found] == [("interrupted", "unknown", await most_of_a_call(world, shop))]
     world.model.gate = None
     assert (await world.container.turns.run(caller, say(external_id="k"))).state == "done", "the same key may try again"
     assert await verify(world.store, shop.tenant_id) == []
@@ -289,3 +289,12 @@ async def test_a_fault_of_ours_after_the_model_answered_loses_no_cost(world: Wor
         kept = (await conn.execute(select(entries.c.outcome, entries.c.input_tokens, entries.c.cost))).all()
     assert kept == [("bad_completion", 10, 20)]
     assert await limits_of(world, caller) == {"calls": (0, 0), "concurrent": (0, 0)}
+
+
+async def most_of_a_call(world: World, shop: Shop) -> int:
+    """What the newest call was held for: its prompt, at a nano-unit a token, and all of its output, at two."""
+    asked = world.model.calls[-1]
+    async with world.store.transaction(shop.tenant_id) as conn:
+        sent = (await conn.execute(select(entries.c.input_tokens).order_by(entries.c.id.desc()).limit(1))).scalar_one()
+    assert sent >= sum(len(message.text) for message in asked.messages)
+    return int(sent + 2 * asked.max_output_tokens)

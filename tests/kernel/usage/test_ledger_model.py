@@ -111,13 +111,15 @@ class Oracle:
 
     def burn(self, attempt: Attempt, sent: int, said: int) -> None:
         """What a model costs counts towards the daily stop, whatever came of it and however much was held."""
-        self.burn_held(attempt, self.amount("cap", sent, said))
+        for window in attempt.held:
+            if window[0] == "cap":
+                self.used[window] = self.used.get(window, 0) + self.amount("cap", sent, said)
 
-    def burn_held(self, attempt: Attempt, cost: int | None = None) -> None:
-        """Where nobody knows what it cost, it is what was held."""
+    def burn_held(self, attempt: Attempt, calls: int = 1) -> None:
+        """Where nobody knows what a call cost, it is taken for all that it was allowed: here, what was held."""
         for window, amount in attempt.held.items():
             if window[0] == "cap":
-                self.used[window] = self.used.get(window, 0) + (amount if cost is None else cost)
+                self.used[window] = self.used.get(window, 0) + calls * amount
 
     def standing(self) -> dict[Window, tuple[int, int]]:
         """Counters that are not zero."""
@@ -129,14 +131,23 @@ usages = st.one_of(
     st.none(),
     st.builds(th.TokenUsage, st.integers(0, 200), st.integers(0, 150)),
     st.builds(th.TokenUsage, st.just(0), st.just(0)),
-    st.builds(th.TokenUsage, st.integers(0, 10), st.integers(10**5, 10**8)),
+    st.builds(th.TokenUsage, st.integers(0, 10), st.integers(10**5, 10**6)),
     st.builds(th.TokenUsage, st.just(ABSURD), st.just(1)),
     st.builds(th.TokenUsage, st.none(), st.integers(0, 9)),
+    st.builds(th.TokenUsage, st.just(5), st.integers(-9, -1)),
+    st.builds(th.TokenUsage, st.just(5), st.just(5), st.integers(6, 9)),
 )
 failures = st.sampled_from([th.BackendRejected, th.BackendTimeout, th.BackendUnavailable, th.BadCompletion])
 
-UNKNOWN_COST = (th.BackendTimeout, th.BadCompletion)
-"""After which nobody knows what the call cost."""
+UNKNOWN_COST = (th.BackendTimeout, th.BackendUnavailable, th.BadCompletion)
+"""After which nobody knows what the call cost; the runtime makes it three times."""
+
+
+def believable(usage: th.TokenUsage | None) -> bool:
+    """Whether a model can have used that."""
+    if usage is None or usage.input is None or usage.output is None:
+        return False
+    return 0 <= (usage.cached or 0) <= usage.input < ABSURD and 0 <= usage.output < ABSURD
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -207,9 +218,11 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             result = self.go(finished(attempt.task))
         self.attempts.remove(attempt)
-        known = usage is not None and usage.input is not None and max(usage.input, usage.output or 0) < ABSURD
-        sent, said = (usage.input, usage.output) if known and usage else (self._bound(attempt), min(len(reply), attempt.output))
+        known = usage if believable(usage) else None
+        sent, said = (known.input, known.output) if known else (self._bound(attempt), min(len(reply), attempt.output))
         self.oracle.burn(attempt, sent or 0, said or 0)
+        if attempt.expired:  # more is known now than when it was taken for what it held
+            self.oracle.burn_held(attempt, -1)
         if not attempt.expired:
             self.oracle.move(attempt, -1)
         if overtaken:
@@ -235,7 +248,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.go(finished(attempt.task))
         self.attempts.remove(attempt)
         if error in UNKNOWN_COST:
-            self.oracle.burn_held(attempt)
+            self.oracle.burn_held(attempt, 3)
+        if attempt.expired:
+            self.oracle.burn_held(attempt, -1)
         if not attempt.expired:
             self.oracle.move(attempt, -1)
             self.failed[attempt.key] = (attempt.words, self._wish(attempt.key))
@@ -249,6 +264,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if not attempt.expired:
                 attempt.expired = True
                 self.oracle.move(attempt, -1)
+                self.oracle.burn_held(attempt)
                 self.failed[attempt.key] = (attempt.words, self._wish(attempt.key))
 
     @rule(minutes=st.one_of(st.integers(1, 90), st.integers(60, 60 * 40)))

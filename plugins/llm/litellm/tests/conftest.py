@@ -14,7 +14,7 @@ KEY = "sk-test-very-secret-0123456789"
 
 
 class FakeEndpoint:
-    """Echoes, ``slow`` after five seconds; ``status`` and ``usage`` change what it answers."""
+    """Echoes, ``slow`` after five seconds; ``status`` and ``usage`` change what it answers, ``broken`` how it breaks off."""
 
     key = KEY
 
@@ -23,10 +23,13 @@ class FakeEndpoint:
         self.bodies: list[dict[str, Any]] = []
         self.status = 0
         self.usage: Any = ...
+        self.broken = ""
 
-    async def complete(self, request: web.Request) -> web.Response:
+    async def complete(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         self.bodies.append(body)
+        if self.broken:
+            return await self._break_off(request)
         if self.status or request.headers.get("Authorization") != f"Bearer {KEY}":
             problem = "maximum context length" if self.status == 400 else "no"
             refusal = {"error": {"message": f"{problem}, {KEY}", "type": "x", "code": None}}
@@ -51,6 +54,19 @@ class FakeEndpoint:
         if self.usage is None:
             del answer["usage"]
         return web.json_response(answer)
+
+    async def _break_off(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        if self.broken == "no json":
+            return web.Response(text='{"choices": [', content_type="application/json")
+        if self.broken == "error in 200":
+            return web.json_response({"error": {"message": "the upstream gave up"}})
+        response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+        if self.broken == "cut short":
+            await response.prepare(request)
+            await response.write(b'{"choices":')
+        request.transport.close()
+        return response
 
 
 @pytest.fixture

@@ -103,6 +103,24 @@ async def test_statuses_are_mapped_and_not_retried(server: Any, status: int, exp
     assert type(error.value) is expected, error.value.private
     assert len(server.bodies) == 1
     assert server.key not in f"{error.value.detail} {error.value.private}"
+    assert error.value.may_have_run is (status >= 500)
+    assert (error.value.usage == TokenUsage(output=0)) is (status >= 500), "an answer that says nothing"
+
+
+@pytest.mark.parametrize("how", ["reset", "cut short", "no json", "error in 200"])
+async def test_what_broke_off_may_have_run(server: Any, how: str) -> None:
+    server.broken = how
+    with pytest.raises(BackendError) as error:
+        await complete(server)
+    assert (error.value.may_have_run, error.value.usage) == (True, None), error.value.private
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1", "tls"])
+async def test_what_was_never_sent_did_not_run(server: Any, url: str) -> None:
+    server.url = server.url.replace("http://", "https://") if url == "tls" else url
+    with pytest.raises(BackendError) as error:
+        await complete(server)
+    assert (type(error.value), error.value.may_have_run) == (BackendUnavailable, False), error.value.private
 
 
 async def test_health(server: Any) -> None:

@@ -15,6 +15,7 @@ from tollhouse.plugin import (
     BadCompletion,
     ContentFiltered,
     ContextTooLong,
+    TokenUsage,
 )
 
 MAX_PRIVATE = 1_000
@@ -56,11 +57,49 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
 _TOO_LONG = ("context length", "context window", "context_length_exceeded", "prompt is too long")
 
 
+_NOT_SENT = frozenset(
+    {
+        "ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorSSLError",
+        "ClientConnectorCertificateError", "ConnectionTimeoutError", "ConnectionRefusedError", "gaierror", "PoolTimeout",
+        "UnsupportedParamsError",
+    }
+)  # fmt: skip
+"""What is behind an exception if nothing was sent: nobody was reached, or litellm itself refused the request."""
+
+
 def error_of(error: Exception, key: str) -> BackendError:
-    """The error of our tree for anything that litellm raised. Its text, without the key, is private."""
+    """The error of our tree for anything that litellm raised. Its text, without the key, is private.
+
+    What stands behind the exception says whether the request may have run: no connection, and it did not; an answer with a
+    status of 4xx, and it was refused; all else, and nobody knows.
+    """
     text = f"{type(error).__name__}: {error}"
     shown = text.replace(key, "***") if key else text
-    return _kind(error, text)(private=shown[:MAX_PRIVATE], retry_after=_retry_after(error))
+    kind, behind = _kind(error, text), {cls for one in _chain(error) for cls in _names(one)}
+    answered = any(name.endswith("HTTPStatusError") for name in behind)
+    guessed = kind is BackendRejected and not answered  # litellm says it of an error inside an answer of 200, too
+    may_have_run = (kind.may_have_run or guessed) and not behind & _NOT_SENT
+    silent = may_have_run and answered and kind is not BackendTimeout
+    return kind(
+        private=shown[:MAX_PRIVATE],
+        retry_after=_retry_after(error),
+        may_have_run=may_have_run,
+        usage=TokenUsage(output=0) if silent else None,
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The exception and what it was raised from."""
+    found: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in found:
+        found.append(at)
+        at = at.__cause__ or at.__context__
+    return found
+
+
+def _names(error: BaseException) -> list[str]:
+    return [cls.__name__ for cls in type(error).__mro__]
 
 
 def _kind(error: Exception, text: str) -> type[BackendError]:

@@ -26,7 +26,8 @@ PARAMETERS = frozenset(
 """What may be passed on. A list of what is allowed, because litellm takes far more than a request should decide: the
 address, keys, fallbacks, mock replies."""
 
-MAX_TOKENS = 10**9
+NO_NUMBER = -1
+"""For a count that is none: the kernel believes no negative one, and says so."""
 
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
@@ -124,18 +125,15 @@ def _nothing_said(message: Any, finish: Finish, usage: TokenUsage | None) -> Fin
 
 
 def usage_of(raw: Any, said_something: bool) -> TokenUsage | None:
-    """litellm's usage. It fills in 0 where a provider reported nothing, so all zeros with a text mean unknown."""
+    """litellm's usage as it is, absurd or not: the kernel knows what is possible. Where a provider reported nothing litellm
+    fills in 0, so all zeros with a text mean unknown."""
     used, written = _count(getattr(raw, "prompt_tokens", None)), _count(getattr(raw, "completion_tokens", None))
     if (used is None and written is None) or (not used and not written and said_something):
         return None
     cached = _count(getattr(getattr(raw, "prompt_tokens_details", None), "cached_tokens", None))
     reasoning = _count(getattr(getattr(raw, "completion_tokens_details", None), "reasoning_tokens", None))
-    return TokenUsage(used, written, _at_most(cached, used), _at_most(reasoning, written))
+    return TokenUsage(used, written, cached, reasoning)
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
-
-
-def _at_most(part: int | None, whole: int | None) -> int | None:
-    return part if part is None or whole is None else min(part, whole)
+    return value if value is None or type(value) is int else NO_NUMBER

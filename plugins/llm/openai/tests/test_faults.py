@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -33,6 +34,7 @@ from tollhouse.plugin import (
     ContextTooLong,
     Message,
     Text,
+    TokenUsage,
 )
 from tollhouse.testing import make_context
 
@@ -59,6 +61,10 @@ def answering(status: int, payload: Any = None, *, body: bytes | None = None, he
         return web.json_response(payload, status=status, headers=headers)
 
     return answer
+
+
+MAY_HAVE_RUN = {408, 500, 502, 503, 504, 529}
+"""Statuses after which nobody knows whether the model was at work."""
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,8 @@ async def test_statuses(server: Any, status: int, code: str | None, message: str
     assert type(found) is expected
     assert found.detail == expected.title
     assert message in (found.private or "")
+    assert found.may_have_run is (status in MAY_HAVE_RUN or expected is ContentFiltered)
+    assert (found.usage == TokenUsage(output=0)) is (found.may_have_run and expected is not BackendTimeout)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +130,8 @@ async def test_retry_after(server: Any, header: str, value: str, seconds: int | 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"<html></html>", b'{"choices": [', b"[" * 100_000, b"\xff\xfe"])
 async def test_bodies_that_are_not_json(server: Any, body: bytes) -> None:
-    assert type(await fail(server, answering(200, body=body, headers={"Content-Type": "text/html"}))) is BadCompletion
+    found = await fail(server, answering(200, body=body, headers={"Content-Type": "text/html"}))
+    assert (type(found), found.may_have_run, found.usage) == (BadCompletion, True, None)
 
 
 async def test_json_counts_whatever_its_content_type_says(server: Any) -> None:
@@ -166,8 +175,24 @@ async def test_no_answer_in_time(server: Any) -> None:
         await asyncio.sleep(3)
         return response
 
-    assert type(await fail(server, slow, timeout=0.1)) is BackendTimeout
-    assert type(await fail(server, slow_body, timeout=0.1)) is BackendTimeout
+    for late in (slow, slow_body):
+        found = await fail(server, late, timeout=0.1)
+        assert (type(found), found.may_have_run, found.usage) == (BackendTimeout, True, None)
+
+
+async def test_no_connection_in_time(server: Any) -> None:
+    """Somebody listens and never takes the connection: nothing was asked, however long that took."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+    with listener:
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:  # until its queue is full
+            one.setblocking(False)
+            one.connect_ex(address)
+        found = await fail(server, url=f"http://127.0.0.1:{address[1]}/v1", timeout=1.0)
+        for one in waiting:
+            one.close()
+    assert (type(found), found.may_have_run) == (BackendTimeout, False)
 
 
 async def test_the_connection_breaks(server: Any) -> None:
@@ -184,25 +209,38 @@ async def test_the_connection_breaks(server: Any) -> None:
         request.transport.close()
         return response
 
-    assert type(await fail(server, reset)) is BackendUnavailable
-    assert type(await fail(server, cut_short)) is BackendUnavailable
+    async def chunks_that_end(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(b'{"choices":[{"message":{"content":"Half a')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    for broken in (reset, cut_short, chunks_that_end):
+        found = await fail(server, broken)
+        assert (type(found), found.may_have_run, found.usage) == (BackendUnavailable, True, None)
 
 
 async def test_nobody_is_there(server: Any) -> None:
-    assert type(await fail(server, url="http://127.0.0.1:9/v1")) is BackendUnavailable
-    assert type(await fail(server, url="http://no-such-host.invalid/v1")) is BackendUnavailable
+    for nobody in ("http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"):
+        found = await fail(server, url=nobody)
+        assert (type(found), found.may_have_run) == (BackendUnavailable, False)
 
 
 async def test_tls_fails(server: Any, certificate: Path) -> None:
     """A server without TLS, one that hangs up in the handshake, and one whose certificate nobody signed."""
-    assert type(await fail(server, url=server.url.replace("http://", "https://"))) is BackendUnavailable
+    found = await fail(server, url=server.url.replace("http://", "https://"))
+    assert (type(found), found.may_have_run) == (BackendUnavailable, False)
     unsigned = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     unsigned.load_cert_chain(certificate)
     for tls in (None, unsigned):
         listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=tls)
         async with listener:
             port = listener.sockets[0].getsockname()[1]
-            assert type(await fail(server, url=f"https://127.0.0.1:{port}/v1")) is BackendUnavailable
+            found = await fail(server, url=f"https://127.0.0.1:{port}/v1")
+            assert (type(found), found.may_have_run) == (BackendUnavailable, False)
 
 
 @pytest.fixture

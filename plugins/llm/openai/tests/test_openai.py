@@ -140,10 +140,10 @@ USAGES: list[tuple[Any, TokenUsage | None]] = [
     ("12", None),
     ({"prompt_tokens": None, "completion_tokens": None}, None),
     ({"prompt_tokens": 0, "completion_tokens": 0}, TokenUsage(0, 0)),
-    ({"prompt_tokens": "9", "completion_tokens": 2}, TokenUsage(None, 2)),
-    ({"prompt_tokens": True, "completion_tokens": -1}, None),
-    ({"prompt_tokens": 9.0, "completion_tokens": 2.5}, TokenUsage(9, None)),
-    ({"prompt_tokens": 10**30, "completion_tokens": 2}, TokenUsage(None, 2)),
+    ({"prompt_tokens": "9", "completion_tokens": 2}, TokenUsage(-1, 2)),
+    ({"prompt_tokens": True, "completion_tokens": -1}, TokenUsage(-1, -1)),
+    ({"prompt_tokens": 9.0, "completion_tokens": 2.5}, TokenUsage(9, -1)),
+    ({"prompt_tokens": 10**30, "completion_tokens": 2}, TokenUsage(10**30, 2)),
     ({"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": None}, TokenUsage(9, 2)),
     (
         {
@@ -154,7 +154,7 @@ USAGES: list[tuple[Any, TokenUsage | None]] = [
         },
         TokenUsage(9, 5, 4, 3),
     ),
-    ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 40}}, TokenUsage(9, 5, 9)),
+    ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 40}}, TokenUsage(9, 5, 40)),
 ]
 
 

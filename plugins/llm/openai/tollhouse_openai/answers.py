@@ -8,8 +8,8 @@ from typing import Any, Literal
 from tollhouse.plugin import BadCompletion, Completion, ContentFiltered, Text, TokenUsage
 from tollhouse_openai.faults import error_object, error_of_payload
 
-MAX_TOKENS = 10**9
-"""A count above this is not believed: no context is nearly as large. Better unknown and flagged than booked."""
+NO_NUMBER = -1
+"""For a count that is none: the kernel believes no negative one, and says so, where nothing at all would be "not reported"."""
 
 Finish = Literal["stop", "length", "content_filter", "tool_calls"]
 
@@ -89,7 +89,7 @@ def _text(content: Any) -> tuple[str, str | None]:
 
 
 def usage_of(raw: Any) -> TokenUsage | None:
-    """The usage object; None if there is none. A count that is not a plausible number is unknown, zero is zero."""
+    """The usage object as it is, absurd or not: the kernel knows what is possible. None if there is none; zero is zero."""
     if not isinstance(raw, dict):
         return None
     used, written = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
@@ -98,18 +98,16 @@ def usage_of(raw: Any) -> TokenUsage | None:
     return TokenUsage(
         input=used,
         output=written,
-        cached=_part_of(used, raw.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning=_part_of(written, raw.get("completion_tokens_details"), "reasoning_tokens"),
+        cached=_detail(raw.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning=_detail(raw.get("completion_tokens_details"), "reasoning_tokens"),
     )
 
 
-def _part_of(whole: int | None, details: Any, key: str) -> int | None:
-    """A count that is included in ``whole``, and therefore never more than it."""
-    count = _count(details.get(key)) if isinstance(details, dict) else None
-    return count if count is None or whole is None else min(count, whole)
+def _detail(details: Any, key: str) -> int | None:
+    return _count(details.get(key)) if isinstance(details, dict) else None
 
 
 def _count(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+    return value if value is None or type(value) is int else NO_NUMBER

@@ -39,6 +39,9 @@ MAX_MODELS = 2_000
 MAX_PRIVATE = 1_000
 """Characters of a provider's text that are kept for the log."""
 
+CONNECT_TIMEOUT = 15.0
+"""Seconds until an endpoint has to be connected: after that, too, it is known that it was asked nothing."""
+
 LIST_TIMEOUT = 15.0
 """Seconds for ``GET /models``, which a person waits for."""
 
@@ -154,13 +157,14 @@ async def _call(
     body: bytes | None = None,
 ) -> ResultT:
     """One request; ``read`` gets the JSON of a 2xx and the provider's request id. Every error is a BackendError."""
+    connect = min(timeout * 0.9, CONNECT_TIMEOUT)  # less than all, to be told apart
     try:
         async with ctx.http.request(
             method,
             ctx.config.base_url + path,
             data=body,
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=timeout),
+            timeout=aiohttp.ClientTimeout(total=timeout, connect=connect),
             allow_redirects=False,
         ) as response:
             raw = await _read(response)
@@ -168,12 +172,17 @@ async def _call(
     except BackendError as error:
         error.private = _clean(error.private, ctx.config)
         raise
+    except aiohttp.ConnectionTimeoutError as error:
+        private = f"{type(error).__name__}, no connection after at most {connect:g} s"
+        raise BackendTimeout(private=private, may_have_run=False) from None
     except TimeoutError as error:
         raise BackendTimeout(private=f"{type(error).__name__} after at most {timeout:g} s") from None
     except aiohttp.InvalidURL:
         raise BackendRejected(private="the base URL cannot be used") from None
-    except (aiohttp.ClientError, OSError) as error:  # refused, TLS, reset, cut short, unknown host
-        raise BackendUnavailable(private=f"{type(error).__name__}: {error}"[:500]) from None
+    except (aiohttp.ClientError, OSError) as error:
+        # Refused, unknown host, TLS: nothing was sent. Reset, hung up, cut short: it may have been working.
+        sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError)
+        raise BackendUnavailable(private=f"{type(error).__name__}: {error}"[:500], may_have_run=sent) from None
 
 
 def _clean(private: str | None, config: OpenAIConfig) -> str | None:

@@ -1,4 +1,8 @@
-"""From what went wrong to the one error that says it. Whatever the provider wrote goes into ``private`` only."""
+"""From what went wrong to the one error that says it. Whatever the provider wrote goes into ``private`` only.
+
+An answer of 4xx says that the request was refused: it did not run. One of 5xx, or of a content filter, may have cost its prompt
+and says nothing, so it counts no output. Only 504 and 408 leave open how much the model had said by then.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from tollhouse.plugin import (
     BackendUnavailable,
     ContentFiltered,
     ContextTooLong,
+    TokenUsage,
 )
 
 MAX_RETRY_AFTER = 86_400
@@ -53,14 +58,22 @@ def error_of_status(status: int, headers: Mapping[str, str], payload: Any, text:
     """The error for an answer that is not 2xx. ``payload`` is its JSON, None if it has none."""
     error = error_object(payload)
     private = f"HTTP {status}: {describe(error) or text}"
-    return _kind(status, error)(private=private, retry_after=retry_after(headers, now))
+    return _made(status, _kind(status, error), private, retry_after(headers, now))
 
 
 def error_of_payload(error: Mapping[str, Any]) -> BackendError:
     """The error for an ``error`` object inside a 200, as some gateways send it."""
     code = error.get("code")
     status = code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600 else 502
-    return _kind(status, error)(private=f"an error inside HTTP 200: {describe(error)}")
+    return _made(status, _kind(status, error), f"an error inside HTTP 200: {describe(error)}")
+
+
+def _made(status: int, kind: type[BackendError], private: str, retry_after: int | None = None) -> BackendError:
+    if kind is BackendTimeout:
+        return kind(private=private, retry_after=retry_after)
+    may_have_run = kind.may_have_run and (status >= 500 or kind is ContentFiltered)
+    said = TokenUsage(output=0) if may_have_run else None
+    return kind(private=private, retry_after=retry_after, usage=said, may_have_run=may_have_run)
 
 
 def _kind(status: int, error: Mapping[str, Any]) -> type[BackendError]:
