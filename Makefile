@@ -23,7 +23,7 @@ PROBLEM = $(shell command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) is n
     { echo "Tollhouse needs Python 3.11 or newer, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.12"; exit; }; \
   $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo "$(PYTHON) lacks venv or ensurepip: install python3-venv (Debian, Ubuntu)")
 
-.PHONY: help run install test check bench docs lock clean
+.PHONY: help run install test check mutate bench docs lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ check: $(VENV)/.dev ## Lint, format, types, import contracts, docs
 	$(BIN)/lint-imports
 	$(BIN)/python -m tollhouse.wiring.docs --check
 	$(BIN)/python -m pytest -q tests/contracts/test_docs.py tests/contracts/test_words.py tests/contracts/test_size.py
+
+mutate: $(VENV)/.dev ## Put 200 small mistakes into the kernel and see whether the tests notice (ARGS="--seed 7 --only usage")
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 bench: $(VENV)/.dev ## Print the performance table
 	$(BIN)/python benchmarks/run.py $(ARGS)
