@@ -67,6 +67,7 @@ class Process:
             ports=container.ports,
             contexts=container.contexts.for_route,
             rates=container.rates,
+            hops=container.hops.arrived,
             mounts=kernel_mounts(container, self.background),
             plugin_mounts=container.host.mounts,
             readiness={"database": self._database_problem},

@@ -172,6 +172,16 @@ def tenants_resume(slug: str) -> None:
     say(f"tenant {in_container(lambda c: suspend_tenant(c, slug, False))} works again")
 
 
+@tenants.command("addresses")
+@click.argument("slug")
+@click.option("--private/--public", required=True, help="Private ones too, or those of the public internet only.")
+def tenants_addresses(slug: str, private: bool) -> None:
+    """Say which addresses a tenant's connections may lead to."""
+    from tollhouse.wiring.commands import allow_private_addresses
+
+    say(in_container(lambda c: allow_private_addresses(c, slug, private)))
+
+
 @cli.group()
 def users() -> None:
     """The people of a tenant."""

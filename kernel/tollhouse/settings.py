@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     session_idle_hours: int = Field(24 * 14, ge=1, description="Hours without use after which a session ends.")
     session_absolute_hours: int = Field(24 * 90, ge=1, description="Hours after which a session ends in any case.")
     allow_private_model_urls: bool = Field(
-        True, description="Whether a model connection may point at a private address (a model on your own network)."
+        True, description="False: no connection leads to a private address, whatever a tenant was allowed."
     )
     metrics_public: bool = Field(False, description="Serve /metrics to anybody; else to the operator and loopback only.")
     log_format: str = Field("text", pattern="^(text|json)$", description="text or json.")

@@ -24,6 +24,7 @@ from tollhouse.wiring.schema import include_object, metadata
 # The closed list: every other table belongs to tenants. A new name here is a decision, not a detail.
 OF_THE_INSTALLATION = {"installation", "runners", "tenants", "watermarks"}
 OF_THE_TOOLS = {"alembic_version"}
+OPEN = {"alembic_version", "runners"}  # readable in every scope: the schema's version, and which processes there are
 WITHOUT_ANCHOR = {"entries", "holds", "turns"}  # written beside the rows they name, in one statement: no foreign keys
 
 TABLES = {table.name: table for table in metadata.tables.values()}
@@ -84,7 +85,7 @@ async def test_a_table_of_tenants_is_walled(catalogue: asyncpg.Connection[Any], 
     assert policies == expected
 
 
-async def test_tenants_are_read_by_all_and_changed_by_their_own(catalogue: asyncpg.Connection[Any]) -> None:
+async def test_tenants_are_read_and_changed_by_their_own(catalogue: asyncpg.Connection[Any]) -> None:
     row = (await _relations(catalogue))["tenants"]
     assert row["relrowsecurity"]
     assert row["relforcerowsecurity"]
@@ -93,7 +94,20 @@ async def test_tenants_are_read_by_all_and_changed_by_their_own(catalogue: async
         [APP_ROLE, "public"],
     )
     own = FOR_THE_TENANT.replace("tenant_id", "id")
-    assert [tuple(policy) for policy in app] == [("SELECT", "true", None), ("UPDATE", own, own)]
+    assert [tuple(policy) for policy in app] == [("SELECT", own, None), ("UPDATE", own, own)]
+
+
+async def test_nothing_that_the_application_may_read_is_open_to_all(catalogue: asyncpg.Connection[Any]) -> None:
+    """Of every table that the role may read, a tenant's transaction sees its own rows; the rest is a closed list."""
+    readable = await catalogue.fetch(
+        "SELECT relname, relrowsecurity AND relforcerowsecurity AS walled FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f') "
+        "AND has_table_privilege($1, oid, 'SELECT')",
+        APP_ROLE,
+    )
+    assert {row["relname"] for row in readable if not row["walled"]} == OPEN
+    policies = await catalogue.fetch("SELECT tablename, qual FROM pg_policies WHERE roles && $1::name[]", [APP_ROLE, "public"])
+    assert {row["tablename"] for row in policies if "app.tenant" not in (row["qual"] or "")} == set()
 
 
 @pytest.mark.parametrize("name", sorted(TENANT_TABLES))
@@ -161,7 +175,7 @@ async def test_the_application_changes_only_what_is_a_tenants_own(catalogue: asy
         [APP_ROLE, OPERATOR_ROLE, LOGIN_ROLE],
     )
     assert {row["relname"] for row in rows} == {"tenants"}
-    assert {"id", "slug", "status"}.isdisjoint(row["attname"] for row in rows)
+    assert {"id", "slug", "status", "private_addresses"}.isdisjoint(row["attname"] for row in rows)
 
 
 async def test_partitions_are_reached_through_their_table_only(catalogue: asyncpg.Connection[Any]) -> None:
@@ -202,7 +216,12 @@ async def test_functions_that_act_for_others_are_granted_by_name(catalogue: asyn
     rows = await catalogue.fetch(
         "SELECT proname, proconfig, proacl::text AS acl FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
     )
-    assert {row["proname"] for row in rows} == {"defer_job", "ensure_entry_partitions"}
+    assert {row["proname"] for row in rows} == {
+        "defer_job",
+        "ensure_entry_partitions",
+        "tenant_by_host",
+        "tenant_by_slug",
+    }
     for row in rows:
         assert any(setting.startswith("search_path=") for setting in row["proconfig"]), row["proname"]
         assert "{=X" not in row["acl"], row["proname"]

@@ -208,6 +208,7 @@ FORMS: Mapping[str, Callable[[Ids], Mapping[str, Any]]] = {
         "language": "en",
     },
     "POST /console/tenants/{id}/suspend": lambda i: {"reason": "Why not"},
+    "POST /console/tenants/{id}/addresses": lambda i: {"allowed": "yes"},
     "POST /register": lambda i: {"email": f"web-{i['fresh']}@example.test", "password": PASSWORD},
     "POST /login": lambda i: {"email": i["email"], "password": PASSWORD},
     "POST /subscribe/{plan}": lambda i: {"provider": "manual"},

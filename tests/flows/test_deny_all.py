@@ -108,6 +108,7 @@ async def run_jobs(house: House, tenant: Furnished) -> None:
 def command_examples(tenant: Furnished) -> Mapping[str, Sequence[Any]]:
     """Arguments of every command that works on the services of an installation."""
     return {
+        "allow_private_addresses": (tenant.slug, False),
         "create_tenant": (f"c{tenant.slug[-8:]}", "New"),
         "list_tenants": (),
         "rotate_keys": (),

@@ -42,7 +42,7 @@ async def create(desk: Desk) -> Response:
     async def fill(conn: Any, tenant: Tenant) -> None:
         tokens.append(await new_owner_link(conn, tenant.id))
 
-    values = {name: form.text(name) for name in ("currency", "timezone", "language")}
+    values: dict[str, Any] = {name: form.text(name) for name in ("currency", "timezone", "language")}
     values["cost_currency"] = form.text("cost_currency") or "USD"
     try:
         tenant = await desk.parts.tenants.create(form.text("slug"), form.text("name"), actor=desk.actor, fill=fill, **values)
@@ -68,6 +68,15 @@ async def resume(desk: Desk) -> Response:
     await desk.parts.tenants.resume(desk.id(), actor=desk.actor)
     desk.parts.directory.forget()
     return desk.done("/tenants", "resumed")
+
+
+@area.post("/tenants/{id}/addresses", "operator")
+async def addresses(desk: Desk) -> Response:
+    """Let its connections lead to private addresses, or no longer."""
+    form = await desk.form()
+    await desk.parts.tenants.allow_private_addresses(desk.id(), form.text("allowed") == "yes", actor=desk.actor)
+    desk.parts.directory.forget()
+    return desk.done("/tenants")
 
 
 def _home(desk: Desk) -> str:

@@ -25,6 +25,7 @@ from tollhouse.gateway.credentials import Credentials
 from tollhouse.gateway.csrf import CsrfCheck
 from tollhouse.gateway.errors import (
     BadRequest,
+    GoesInCircles,
     HeadersTooLarge,
     MethodNotAllowed,
     ParameterFault,
@@ -63,12 +64,15 @@ from tollhouse.gateway.ways import came_from, door_of, nearest_page
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
+from tollhouse.store.hops import HEADER
+from tollhouse.store.hops import MOST as MOST_HOPS
 
 log = logging.getLogger(__name__)
 MAX_URL: Final = 8 * 1024
 MAX_HEADERS: Final = 16 * 1024
 # Two of one of these, and two readers could believe different ones.
 ONCE: Final = frozenset({b"host", b"authorization", b"content-length", b"content-type", b"content-encoding", b"x-tenant"})
+HOPS: Final = HEADER.lower().encode()
 LEFT_UNREAD: Final = 64 * 1024
 PAGE: Final = b"text/html; charset=utf-8"
 
@@ -126,6 +130,7 @@ class Edge:
         exchange.request_id = request_id(headers.get(b"x-request-id"))
         exchange.address = self._address.find(scope, headers)
         _check_address(scope)
+        hops = self._parts.hops(headers.get(HOPS))
         slug = exchange.slug = self._tenancy.take_prefix(scope)
         path = scope["path"][len(scope.get("root_path", "")) :] or "/"
         if self._cors:
@@ -136,6 +141,8 @@ class Edge:
         found = self._table.find(path)
         entry = found.entry(method) if found else None
         exchange.errors = _errors(found, headers)
+        if hops > MOST_HOPS:
+            raise GoesInCircles()
         if found is None:
             raise NotFound()
         if entry is None:

@@ -66,6 +66,12 @@ class BodyTimeout(TollhouseError):
     retryable = True
 
 
+class GoesInCircles(TollhouseError):
+    code = "goes_in_circles"
+    status = 508
+    title = "A model connection leads back to this installation: its owner has to correct the connection's address"
+
+
 class TenantSuspended(Forbidden):
     code = "tenant_suspended"
     title = "This service is suspended; ask whoever runs it"

@@ -50,7 +50,8 @@ class GatewayParts:
     ``mounts``: the kernel's own routes. ``plugin_mounts``: what plugins registered. ``contexts``: makes the plugin context of
     a request (``Contexts.for_route``). ``readiness``: named checks, each an async callable that gives None, or a sentence that
     says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first; ``doors``: where instead, by
-    the beginning of the page's path. ``logo``: media type and bytes of a tenant's logo.
+    the beginning of the page's path. ``hops``: from how many model calls of this installation a request comes, by its header.
+    ``logo``: media type and bytes of a tenant's logo.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class GatewayParts:
     ports: PortFactories
     contexts: RouteContexts
     rates: Rates = field(default_factory=Rates)
+    hops: Callable[[bytes | None], int] = lambda header: 0
     mounts: Sequence[Mount] = ()
     plugin_mounts: Sequence[Registered[Mount]] = ()
     readiness: Mapping[str, ReadinessCheck] = field(default_factory=dict)

@@ -1,8 +1,10 @@
-"""Which hosts and addresses the server may be sent to by somebody else's URL: the public internet, and nothing behind it."""
+"""Which hosts and addresses the server may be sent to by somebody else's URL: the public internet; and, for tenants that the
+operator allowed it, this machine and the networks behind it. Never where clouds give out credentials."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -23,6 +25,21 @@ _NO_V6: Final = tuple(
 )
 # Azure's metadata and DNS service has a public address.
 _NO_V4: Final = tuple(ipaddress.IPv4Network(network) for network in ("168.63.129.16/32", "192.88.99.0/24", "192.0.0.0/24"))
+# What the operator may allow a tenant. Not in it, and so never reached: link-local addresses (and with them the metadata
+# service of most clouds), the unspecified ones, multicast, and every IPv6 form that carries an IPv4 address.
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "::1/128",
+        "fc00::/7",
+    )
+)
+_METADATA: Final = frozenset({"100.100.100.200", "fd00:ec2::254", "fd20:ce::254"})  # of Alibaba, AWS and Google
 _NO_NAMES: Final = ("localhost", "metadata", "instance-data", "kubernetes")
 _NO_ENDINGS: Final = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".intranet", ".corp", ".localdomain", ".onion")
 
@@ -40,6 +57,40 @@ def is_public(address: str) -> bool:
     elif any(found in network for network in _NO_V4):
         return False
     return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback)
+
+
+def is_private(address: str) -> bool:
+    """Whether a numeric address is this machine's own or one of a private network, without those that nobody may reach."""
+    try:
+        found: Address = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return str(found) not in _METADATA and any(found in network for network in _PRIVATE)
+
+
+def may_reach(address: str, *, private: bool) -> bool:
+    """Whether a socket may be connected to this numeric address; ``private``: by who may reach private ones."""
+    return is_public(address) or (private and is_private(address))
+
+
+def may_name(host: str, *, private: bool) -> bool:
+    """What can be said of a URL's host before it is looked up: an address in whatever spelling, or a name."""
+    if (address := numeric(host)) is not None:
+        return may_reach(address, private=private)
+    return private or not is_private_name(host)
+
+
+def numeric(host: str) -> str | None:
+    """The address that a host is, also in decimal, octal, hexadecimal or short form; None for a name."""
+    host = host.strip("[]").rstrip(".")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return None if ":" in host else socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, ValueError):  # ValueError: a character that is no host's
+        return None
 
 
 def is_private_name(host: str) -> bool:

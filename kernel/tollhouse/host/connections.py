@@ -21,6 +21,7 @@ from tollhouse.host.context import Contexts, Surroundings
 from tollhouse.host.errors import ConnectionDisabled, ConnectionInUse, ConnectionInvalid, NameTaken, Outdated, PluginOff
 from tollhouse.host.forms import form_schema, json_fault, parse, secret_fields, split
 from tollhouse.host.host import Host, Registered
+from tollhouse.host.http import addresses
 from tollhouse.host.logs import SCRUBBER, Scrubber
 from tollhouse.host.trial import tried
 from tollhouse.host.values import KINDS, Bound, Connection, Connector
@@ -122,6 +123,7 @@ class Connections:
         """
         found = self._connectable(kind, plugin)
         _, config, secrets = split(found.obj.Config, values, {})
+        await self._check_addresses(tenant_id, config | secrets)
         connection_id = new_id()
         row = {
             "id": connection_id,
@@ -156,6 +158,7 @@ class Connections:
         Raises:
             InvalidInput, NotFound, NameTaken, Outdated.
         """
+        await self._check_addresses(tenant_id, values or {})
         with _unique_name():
             async with self.store.transaction(tenant_id) as conn:
                 row = await self._locked(conn, tenant_id, connection_id)
@@ -181,6 +184,13 @@ class Connections:
         _, config, secrets = split(found.obj.Config, values, kept)
         _refuse_redirected(row["config"], config, kept, values)
         return {"config": config, "secrets": self._vault.seal(row["tenant_id"], row["id"], secrets), "health": None}
+
+    async def _check_addresses(self, tenant_id: UUID, values: Mapping[str, Any]) -> None:
+        """Before anything is locked: names may be looked up. What a name leads to later is checked whenever it is called."""
+        if any(addresses(values)):
+            async with self.store.transaction(tenant_id) as conn:
+                private = await repository.private_addresses(conn, tenant_id)
+            await self.contexts.http.check(values, private=private)
 
     async def enable(self, actor: Actor, tenant_id: UUID, connection_id: UUID) -> Connection:
         """Switch it on."""
@@ -380,10 +390,7 @@ def _refuse_redirected(
         InvalidInput: an address changed while a secret was left as it is.
     """
 
-    def addresses(config: Mapping[str, Any]) -> dict[str, str]:
-        return {name: value for name, value in config.items() if isinstance(value, str) and "://" in value}
-
-    if addresses(before) == addresses(after):
+    if dict(addresses(before)) == dict(addresses(after)):
         return
     for name in sorted(kept):
         if not values.get(name):

@@ -80,11 +80,12 @@ class Contexts:
             config=config,
             connection_id=around.connection_id,
             principal=caller.principal,
-            http=self.http.session,
+            http=self.http.session(private=caller.tenant.private_addresses),
             log=around.log,
             now=self.clock.now,
             state=around.state,
             ports=PortGate(around.plugin, self.host.plugins[around.plugin].ports, self.ports, caller),
+            hop_headers=self.http.hop_headers,
         )
 
     def for_route(self, plugin: str, caller: Caller) -> PluginContext[Any]:

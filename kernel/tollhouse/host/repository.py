@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.host.models import connections as table
@@ -24,6 +24,12 @@ async def insert(conn: AsyncConnection, tenant_id: UUID, values: Mapping[str, An
     """A new connection; ``values`` holds its id, because the secrets are bound to it."""
     statement = table.insert().values(tenant_id=tenant_id, **values).returning(table)
     return dict((await conn.execute(statement)).mappings().one())
+
+
+async def private_addresses(conn: AsyncConnection, tenant_id: UUID) -> bool:
+    """Whether connections of this tenant may lead to private addresses."""
+    statement = text("SELECT private_addresses FROM tenants WHERE id = :tenant_id")
+    return bool((await conn.execute(statement, {"tenant_id": tenant_id})).scalar())
 
 
 async def find(conn: AsyncConnection, tenant_id: UUID, connection_id: UUID, *, lock: bool = False) -> Row | None:

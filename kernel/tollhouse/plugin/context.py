@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
@@ -25,7 +25,8 @@ class TenantInfo:
     """What a plugin may know of the tenant it works for. ``base_url`` is where its pages begin, without a slash.
 
     ``currency`` is what its plans are sold in unless they say otherwise; ``cost_currency`` is what its models' costs, and
-    limits of cost, are counted in.
+    limits of cost, are counted in. ``private_addresses``: whether the operator allows its connections to lead to this machine
+    and the networks behind it; ``ctx.http`` keeps to it by itself.
     """
 
     id: UUID
@@ -36,6 +37,7 @@ class TenantInfo:
     language: str
     base_url: str
     cost_currency: str = "USD"
+    private_addresses: bool = False
 
 
 class State(Protocol):
@@ -57,7 +59,9 @@ class State(Protocol):
 class PluginContext(Generic[ConfigT]):
     """One call's surroundings: tenant, connection and its validated configuration, tools, and ports.
 
-    ``http`` is a shared aiohttp session that pools connections and follows no redirects by itself.
+    ``http`` is a shared aiohttp session that pools connections, follows no redirects, calls no address that this tenant may
+    not reach, and says with each request how many model calls it comes from. A plugin with an HTTP client of its own sends
+    ``hop_headers()`` along instead: without them, a connection that leads back to this installation would never end.
     ``now`` is the database's clock. ``principal`` is None where nobody is signed in.
     """
 
@@ -70,6 +74,7 @@ class PluginContext(Generic[ConfigT]):
     now: Callable[[], datetime]
     state: State
     ports: Callable[[type[Any]], Any]
+    hop_headers: Callable[[], Mapping[str, str]] = dict
 
     def port(self, kind: type[PortT]) -> PortT:
         """A use case of the kernel, bound to this tenant and principal: ``ctx.port(Turns)``.

@@ -83,6 +83,13 @@ class SecretBox:
         except InvalidTag:
             raise SecretUnreadable() from None
 
+    def mac_keys(self, purpose: str) -> list[bytes]:
+        """A key for signing, of each master key, the first one's first; no two purposes share one."""
+        order = sorted(self._keys, key=lambda one: one != self._first)
+        return [
+            HKDF(SHA256(), KEY_BYTES, None, b"tollhouse mac v1 " + purpose.encode()).derive(self._keys[one]) for one in order
+        ]
+
     def is_current(self, envelope: bytes) -> bool:
         """Whether it was encrypted under the first key."""
         return envelope[1 : 1 + _ID] == self._first

@@ -21,7 +21,7 @@ from tollhouse.tenants.values import Tenant
 CACHE_SECONDS: Final = 1.0
 CACHE_SIZE: Final = 5_000
 NOBODY: Final = UUID(int=0)
-"""The scope in which a name is looked up: the table of tenants can be read in each, and this one sees no tenant's rows."""
+"""The scope in which a name is looked up: it sees no rows, not even of the table of tenants."""
 
 
 class TenantDirectory:
@@ -38,7 +38,7 @@ class TenantDirectory:
         Raises:
             NotFound: there is no such tenant.
         """
-        return await self._find(f"slug:{slug}", lambda conn: repository.by_slug(conn, slug), usable=_storable(slug, 40))
+        return await self._find(f"slug:{slug}", lambda conn: repository.find_by_slug(conn, slug), usable=_storable(slug, 40))
 
     async def by_host(self, host: str) -> Tenant:
         """The tenant of a host name as it stands in the request (in any case, without port).
@@ -47,14 +47,19 @@ class TenantDirectory:
             NotFound: no tenant has it.
         """
         name = host.rstrip(".").lower()
-        return await self._find(f"host:{name}", lambda conn: repository.by_host(conn, name), usable=_storable(name, 253))
+        return await self._find(f"host:{name}", lambda conn: repository.find_by_host(conn, name), usable=_storable(name, 253))
 
     async def by_id(self, tenant_id: UUID) -> Tenant:
         """
         Raises:
             NotFound: there is no such tenant.
         """
-        return await self._find(tenant_id, lambda conn: repository.get(conn, tenant_id))
+        return await self._find(tenant_id, lambda conn: repository.get(conn, tenant_id), scope=tenant_id)
+
+    def knows_host(self, host: str) -> bool:
+        """Whether a request has come here by this name of a tenant, as far as this process remembers."""
+        known = self._known.get(f"host:{host}")
+        return known is not None and known[1] is not None
 
     def info(self, tenant: Tenant, base_url: str) -> TenantInfo:
         """The same as :func:`info`, for those who hold a directory and know nothing else of tenants."""
@@ -66,7 +71,12 @@ class TenantDirectory:
         self._asking.clear()
 
     async def _find(
-        self, key: str | UUID, ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]], *, usable: bool = True
+        self,
+        key: str | UUID,
+        ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]],
+        *,
+        usable: bool = True,
+        scope: UUID = NOBODY,
     ) -> Tenant:
         if not usable:
             raise NotFound()
@@ -78,7 +88,7 @@ class TenantDirectory:
             # Requests that come meanwhile wait for the same answer instead of all asking.
             asking = self._asking.get(key)
             if asking is None:
-                asking = self._asking[key] = asyncio.create_task(self._ask(key, ask, asked_at))
+                asking = self._asking[key] = asyncio.create_task(self._ask(key, ask, asked_at, scope))
                 asking.add_done_callback(lambda _: self._asking.pop(key, None))
             tenant = await asyncio.shield(asking)
         if tenant is None:
@@ -86,9 +96,9 @@ class TenantDirectory:
         return tenant
 
     async def _ask(
-        self, key: str | UUID, ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]], asked_at: float
+        self, key: str | UUID, ask: Callable[[AsyncConnection], Awaitable[repository.Row | None]], asked_at: float, scope: UUID
     ) -> Tenant | None:
-        async with self.store.transaction(NOBODY) as conn:
+        async with self.store.transaction(scope) as conn:
             row = await ask(conn)
             moment = await repository.now(conn)
         tenant = None if row is None else tenant_of(row, moment)
@@ -112,6 +122,7 @@ def info(tenant: Tenant, base_url: str) -> TenantInfo:
         language=tenant.language,
         base_url=base_url.rstrip("/"),
         cost_currency=tenant.cost_currency,
+        private_addresses=tenant.private_addresses,
     )
 
 

@@ -1,6 +1,6 @@
 """Tables of tenants."""
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import Boolean, CheckConstraint, Column, Index, UniqueConstraint, text
 
 from tollhouse.store.tables import big, global_table, json, texts, txt, when
 
@@ -22,6 +22,8 @@ tenants = global_table(
     texts("hosts"),
     # The tenant's own daily stop: nano-units of model cost per local day; null for none.
     big("daily_cost_cap", null=True),
+    # Whether its connections may lead to this machine and the networks behind it: the operator's to say.
+    Column("private_addresses", Boolean, nullable=False, server_default=text("false")),
     json("settings"),
     when("created_at", now=True),
     UniqueConstraint("slug"),

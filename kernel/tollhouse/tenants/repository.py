@@ -1,4 +1,4 @@
-"""All SQL of tenants: the one global table that is readable in every scope."""
+"""All SQL of tenants: a tenant reads and changes its own row, the operator all of them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,24 @@ async def get(conn: AsyncConnection, tenant_id: UUID, *, lock: bool = False) -> 
     return await _row(conn, statement.with_for_update() if lock else statement)
 
 
-async def by_slug(conn: AsyncConnection, slug: str) -> Row | None:
-    return await _row(conn, select(tenants).where(tenants.c.slug == slug))
+async def find_by_slug(conn: AsyncConnection, slug: str) -> Row | None:
+    """The tenant of a short name, in nobody's scope: the rest of the transaction is in its."""
+    return await _found(conn, _BY_SLUG, slug)
 
 
-async def by_host(conn: AsyncConnection, host: str) -> Row | None:
-    return (await conn.execute(select(tenants).where(tenants.c.hosts.contains([host])))).mappings().first()
+async def find_by_host(conn: AsyncConnection, host: str) -> Row | None:
+    """The same by a host name."""
+    return await _found(conn, _BY_HOST, host)
+
+
+# A tenant's scope shows its own row and no other. Which id a name belongs to is all that can be asked beyond it.
+_ENTER = "SELECT set_config('app.tenant', coalesce({}::text, ''), true)"
+_BY_SLUG, _BY_HOST = text(_ENTER.format("tenant_by_slug(:name)")), text(_ENTER.format("tenant_by_host(:name)"))
+
+
+async def _found(conn: AsyncConnection, enter: Executable, name: str) -> Row | None:
+    found = (await conn.execute(enter, {"name": name})).scalar_one()
+    return await get(conn, UUID(found)) if found else None
 
 
 async def page(
@@ -65,9 +77,10 @@ async def lock_hosts(conn: AsyncConnection) -> None:
 
 async def taken_hosts(conn: AsyncConnection, tenant_id: UUID, hosts: Sequence[str]) -> Sequence[str]:
     """Which of these belong to other tenants."""
-    overlap = tenants.c.hosts.overlap(list(hosts))
-    rows = (await conn.execute(select(tenants.c.hosts).where(tenants.c.id != tenant_id, overlap))).scalars().all()
-    return sorted({host for row in rows for host in row} & set(hosts))
+    return (await conn.execute(_TAKEN, {"hosts": list(hosts), "tenant_id": tenant_id})).scalars().all()
+
+
+_TAKEN = text("SELECT host FROM unnest(CAST(:hosts AS text[])) host WHERE tenant_by_host(host) <> :tenant_id ORDER BY host")
 
 
 _TOOK_EFFECT = text(

@@ -69,6 +69,7 @@ class TenantService:
         timezone: str = "UTC",
         language: str = "en",
         hosts: Sequence[str] = (),
+        private_addresses: bool = False,
         fill: Callable[[AsyncConnection, Tenant], Awaitable[Any]] | None = None,
     ) -> Tenant:
         """A new tenant. ``fill`` adds what it starts with, in the same transaction and in the new tenant's scope.
@@ -86,7 +87,7 @@ class TenantService:
             lambda: values.valid_language(language),
         )
         tenant_id = new_id()
-        row_values = {
+        row_values: dict[str, Any] = {
             "slug": values.valid_slug(slug),
             "name": values.valid_name(name),
             "currency": valid_currency(currency),
@@ -94,6 +95,7 @@ class TenantService:
             "timezone": values.valid_timezone(timezone),
             "language": values.valid_language(language),
             "hosts": list(values.valid_hosts(hosts)),
+            "private_addresses": private_addresses,
         }
         async with self.store.operator() as conn:
             await _check_hosts(conn, tenant_id, row_values["hosts"])
@@ -145,6 +147,17 @@ class TenantService:
             async with within(conn, tenant_scope(tenant_id)):
                 action = "tenant.suspended" if status == "suspended" else "tenant.resumed"
                 await audit.record(conn, tenant_id, actor, action, target=("tenant", tenant_id), data=data)
+            return await _existing(conn, tenant_id)
+
+    async def allow_private_addresses(self, tenant_id: UUID, allowed: bool, *, actor: Actor) -> Tenant:
+        """Let a tenant's connections lead to this machine and the networks behind it, or no longer; for the operator."""
+        async with self.store.operator() as conn:
+            before = await _existing(conn, tenant_id, lock=True)
+            if before.private_addresses != allowed:
+                await repository.change(conn, tenant_id, private_addresses=allowed)
+                async with within(conn, tenant_scope(tenant_id)):
+                    action = "tenant.private_addresses_allowed" if allowed else "tenant.private_addresses_forbidden"
+                    await audit.record(conn, tenant_id, actor, action, target=("tenant", tenant_id), data={})
             return await _existing(conn, tenant_id)
 
     async def update(self, tenant_id: UUID, changes: TenantChanges, *, actor: Actor) -> Tenant:
@@ -211,6 +224,7 @@ def tenant_of(row: repository.Row, moment: datetime) -> Tenant:
         daily_cost_cap=row["daily_cost_cap"],
         created_at=row["created_at"],
         settings=TenantSettings.model_validate(row["settings"]),
+        private_addresses=row["private_addresses"],
     )
     zone = effective_timezone(tenant, moment)
     return tenant if zone == tenant.timezone else replace(tenant, timezone=zone, next_timezone=None, next_timezone_from=None)

@@ -52,6 +52,7 @@ class Tenant:
     """A business on this installation. ``timezone`` is today's; ``next_timezone`` applies from ``next_timezone_from``.
 
     ``currency`` is what a new plan begins with; ``cost_currency`` what model costs, cost limits and the daily stop are in.
+    ``private_addresses``: whether its connections may lead to private addresses.
     """
 
     id: UUID
@@ -68,6 +69,7 @@ class Tenant:
     daily_cost_cap: int | None
     created_at: datetime
     settings: TenantSettings = field(default_factory=TenantSettings)
+    private_addresses: bool = False
 
     @property
     def active(self) -> bool:

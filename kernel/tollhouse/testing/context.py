@@ -22,6 +22,7 @@ TENANT = TenantInfo(
     currency="EUR",
     language="en",
     base_url="https://acme.example",
+    private_addresses=True,  # a test's own server is at one
 )
 """The tenant of every context that is not given another."""
 

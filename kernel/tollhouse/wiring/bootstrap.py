@@ -51,7 +51,9 @@ async def bootstrap(container: Container) -> str | None:
         async with container.store.operator() as conn:
             if (await conn.execute(select(func.count()).select_from(tenants))).scalar():
                 return None  # an installation that has other tenants and wants none of this name
-        tenant = await container.tenants.create(container.settings.default_tenant, "My agents", actor=SYSTEM)
+        # The operator's own: a model on this very machine is the first that many try.
+        slug = container.settings.default_tenant
+        tenant = await container.tenants.create(slug, "My agents", private_addresses=True, actor=SYSTEM)
         container.directory.forget()
     await _furnish(container, tenant)
     async with container.store.transaction(tenant.id) as conn:

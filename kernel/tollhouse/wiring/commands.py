@@ -104,7 +104,7 @@ async def check_database(settings: Settings) -> list[str]:
     return [f"the schema is {HEAD}", "the master key fits", f"connections: {needed} needed, {available} available"]
 
 
-async def create_tenant(container: Container, slug: str, name: str, **terms: str) -> dict[str, Any]:
+async def create_tenant(container: Container, slug: str, name: str, **terms: Any) -> dict[str, Any]:
     """A new tenant and the one-time link of its owner; ``terms`` are its currencies and its time zone."""
     links: list[str] = []
 
@@ -141,6 +141,13 @@ async def suspend_tenant(container: Container, slug: str, suspended: bool) -> st
     tenant = await _tenant(container, slug)
     change = container.tenants.suspend if suspended else container.tenants.resume
     return (await change(tenant.id, actor=CLI)).slug
+
+
+async def allow_private_addresses(container: Container, slug: str, allowed: bool) -> str:
+    """Let a tenant's connections lead to private addresses, or no longer; what holds now, in words."""
+    tenant = await container.tenants.allow_private_addresses((await _tenant(container, slug)).id, allowed, actor=CLI)
+    where = "private addresses too" if tenant.private_addresses else "addresses of the public internet only"
+    return f"connections of tenant {tenant.slug} may lead to {where}"
 
 
 async def sign_in_link(container: Container, email: str, slug: str | None) -> str:

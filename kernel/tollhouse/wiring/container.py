@@ -55,6 +55,7 @@ from tollhouse.runtime.run import Runtime
 from tollhouse.settings import Settings
 from tollhouse.store import outbox
 from tollhouse.store.blobs import BlobStore
+from tollhouse.store.hops import Hops
 from tollhouse.store.ids import new_id
 from tollhouse.store.rates import Rates
 from tollhouse.store.secrets import SecretBox
@@ -74,6 +75,7 @@ from tollhouse.usage.price_repository import cost_is_counted
 from tollhouse.usage.prices import PriceBook
 from tollhouse.usage.runners import Runner
 from tollhouse.usage.watch import AlarmService, DenialService
+from tollhouse.wiring.ourselves import Ourselves
 from tollhouse.wiring.personal_data import EXPORTS, erases
 
 WEB = "web"
@@ -88,6 +90,7 @@ class Container:
     host: Host
     runner: Runner
     http: Http
+    hops: Hops
     rates: Rates
     blobs: BlobStore
     directory: TenantDirectory
@@ -144,7 +147,9 @@ def build(
         ConfigError: one line that names the plugin or setting that is wrong.
     """
     host = load_plugins(settings, plugins=plugins)
-    runner, http, rates = Runner(store), Http(private=settings.allow_private_model_urls), Rates(settings.rate_limit_storage)
+    runner, rates, directory, hops = Runner(store), Rates(settings.rate_limit_storage), TenantDirectory(store), Hops(box)
+    own = Ourselves(settings, directory)
+    http = Http(private=settings.allow_private_model_urls, own=own, hop_headers=hops.headers)
     port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
     contexts = Contexts(host, store, http, port_factories)
     connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
@@ -181,7 +186,8 @@ def build(
         http=http,
         rates=rates,
         blobs=blobs,
-        directory=TenantDirectory(store),
+        directory=directory,
+        hops=hops,
         tenants=TenantService(store, cost_in_use=(cost_limit_in_use, cost_is_counted)),
         logos=Logos(blobs, sniff),
         authenticator=authenticator,

@@ -98,23 +98,16 @@ async def http() -> AsyncIterator[Http]:
 @pytest.mark.parametrize("verb", ["get", "post", "put", "patch", "delete", "head", "options"])
 async def test_no_redirect_is_ever_followed(server: BaseTestServer, http: Http, verb: str) -> None:
     for kwargs in ({}, {"allow_redirects": True}):
-        async with getattr(http.session, verb)(server.make_url("/away"), **kwargs) as answer:
+        async with getattr(http.session(private=True), verb)(server.make_url("/away"), **kwargs) as answer:
             assert (answer.status, answer.url.path) == (307, "/away")
-    async with http.session.request(verb, server.make_url("/away"), allow_redirects=True) as answer:
+    async with http.session(private=True).request(verb, server.make_url("/away"), allow_redirects=True) as answer:
         assert answer.status == 307
 
 
-async def test_where_private_addresses_are_not_allowed_no_connection_is_made(server: BaseTestServer) -> None:
-    http = Http(private=False)
-    for host in ("127.0.0.1", "localhost"):
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await http.session.get(f"http://{host}:{server.port}/there")
-    await http.close()
-
-
 async def test_one_session_that_keeps_no_cookies_and_has_no_limit(server: BaseTestServer, http: Http) -> None:
-    session = http.session
-    assert session is http.session
+    session = http.session(private=True)
+    assert session is http.session(private=True)
+    assert session is not http.session(private=False)
     async with session.get(server.make_url("/away")):
         pass
     async with session.get(server.make_url("/there")) as answer:
@@ -124,7 +117,7 @@ async def test_one_session_that_keeps_no_cookies_and_has_no_limit(server: BaseTe
     assert session.timeout.total == 10
     await http.close()
     assert session.closed
-    assert not http.session.closed, "a closed one is replaced"
+    assert not http.session(private=True).closed, "a closed one is replaced"
 
 
 # -- time ----------------------------------------------------------------------------------------------------------------

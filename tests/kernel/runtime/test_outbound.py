@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.hosts import INSIDE as INSIDE_HOSTS
 from tollhouse.host.addresses import is_private_name, is_public
 from tollhouse.plugin.errors import InvalidInput, TooLarge
 from tollhouse.runtime.outbound import Outbound
@@ -89,23 +90,6 @@ async def lab() -> AsyncIterator[Lab]:
     for server in servers:
         server.close()
         await server.wait_closed()
-
-
-# Every spelling of an address inside that a URL parser, the resolver or the kernel might understand.
-INSIDE_HOSTS = [
-    "127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001",
-    "0x7f.1", "127.0.0.1.", "0", "0.0.0.0", "0x0", "localhost", "LOCALHOST", "localhost.",
-    "foo.localhost", "localhost.localdomain",
-    "[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]",
-    "[64:ff9b::127.0.0.1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2001:0:7f00:1::]", "[fe80::1]",
-    "[fe80::1%25lo]", "[fc00::1]",
-    "[fd00:ec2::254]", "[ff02::1]", "[100::1]", "[2001:db8::1]", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1",
-    "100.64.0.1", "100.100.100.200", "169.254.169.254", "169.254.170.2", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376",
-    "192.0.0.1", "192.0.0.192", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1",
-    "255.255.255.255", "168.63.129.16", "192.88.99.1", "metadata", "metadata.google.internal", "metadata.google.internal.",
-    "instance-data", "instance-data.ec2.internal", "kubernetes.default.svc.cluster.local", "db", "db.lan", "printer.local",
-    "①②⑦.⓪.⓪.①", "１２７.0.0.1", "127。0。0。1", "127.0.0.1%00.example.com", "ⓛocalhost", "[::ffff:169.254.169.254]",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("host", INSIDE_HOSTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -91,6 +92,56 @@ async def test_costs_go_on_in_the_currency_in_which_they_were_counted(first_dsn:
     counted = {row["slug"]: row["cost_currency"] for row in await owner.fetch("SELECT slug, cost_currency FROM tenants")}
     assert counted == {"dollars": "USD", "euros": "EUR", "both": "USD", "used": "USD", "none": "USD"}
     await owner.close()
+
+
+async def test_who_had_a_private_model_keeps_it(first_dsn: str) -> None:
+    owner = await _as(first_dsn, "tollhouse_owner")
+    addresses: dict[str, dict[str, object]] = {
+        "ollama": {"base_url": "http://127.0.0.1:11434/v1"},
+        "name": {"base_url": "https://models.internal/v1"},
+        "nested": {"endpoints": [{"url": "https://10.1.2.3"}]},
+        "port": {"base_url": "https://llm.example.com:8443/v1"},
+        "litellm": {"provider": "openai", "api_base": "https://api.example.com"},
+        "public": {"base_url": "https://api.example.com/v1"},
+        "text": {"instructions": "see http://10.0.0.1", "payee": "10.0.0.1"},
+        "broken": {"base_url": "https://[::"},
+        "default": {},
+    }
+    for name, config in addresses.items():
+        tenant = new_id()
+        await owner.execute("INSERT INTO tenants (id, slug, name) VALUES ($1, $2, $2)", tenant, name)
+        kept = "INSERT INTO connections (tenant_id, id, kind, plugin, name, config) VALUES ($1, $2, 'llm', 'x', 'X', $3)"
+        await owner.execute(kept, tenant, new_id(), json.dumps(config))
+    assert await _migrate(first_dsn) == 0
+    rows = await owner.fetch("SELECT slug FROM tenants WHERE private_addresses")
+    assert {row["slug"] for row in rows} == {"ollama", "name", "nested", "port", "litellm"}
+    await owner.close()
+
+
+async def test_the_only_tenant_is_the_operators_own(first_dsn: str) -> None:
+    owner = await _as(first_dsn, "tollhouse_owner")
+    await owner.execute("INSERT INTO tenants (id, slug, name) VALUES ($1, 'mine', 'Mine')", new_id())
+    assert await _migrate(first_dsn) == 0
+    assert await owner.fetchval("SELECT private_addresses FROM tenants")
+    await owner.close()
+
+
+async def test_the_version_before_finds_tenants_for_an_hour_and_no_longer(first_dsn: str) -> None:
+    owner, app = await _as(first_dsn, "tollhouse_owner"), await _as(first_dsn, "tollhouse_app")
+    for name in ("one", "two"):
+        await owner.execute("INSERT INTO tenants (id, slug, name) VALUES ($1, $2, $2)", new_id(), name)
+    assert await _migrate(first_dsn) == 0
+    await app.execute("SET app.tenant = '00000000-0000-0000-0000-000000000000'")
+    assert await app.fetchval("SELECT count(*) FROM tenants WHERE slug = 'two'") == 1
+    await app.execute(f"SET app.tenant = '{await owner.fetchval('SELECT id FROM tenants LIMIT 1')}'")
+    assert await app.fetchval("SELECT count(*) FROM tenants") == 1
+    until = "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy WHERE polname = 'version_before'"
+    assert "now() < '" in await owner.fetchval(until)
+    await owner.execute("ALTER POLICY version_before ON tenants USING (now() < now() - interval '1 s')")
+    await app.execute("SET app.tenant = '00000000-0000-0000-0000-000000000000'")
+    assert await app.fetchval("SELECT count(*) FROM tenants") == 0
+    for conn in (owner, app):
+        await conn.close()
 
 
 async def test_an_index_that_was_begun_and_not_ended_is_made_again(first_dsn: str) -> None:

@@ -23,7 +23,7 @@ from tollhouse.store.models import audit
 from tollhouse.store.scope import OPERATOR, tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.tenants import repository
-from tollhouse.tenants.directory import TenantDirectory, info
+from tollhouse.tenants.directory import NOBODY, TenantDirectory, info
 from tollhouse.tenants.errors import CostCurrencyInUse, HostTaken, SlugTaken
 from tollhouse.tenants.scoping import within
 from tollhouse.tenants.service import TenantChanges, TenantService
@@ -274,6 +274,46 @@ async def test_a_tenant_changes_neither_its_status_nor_another(store: Store, ten
     async with store.transaction(tenant_id) as conn:
         assert await repository.change(conn, other_tenant_id, name="Taken over") is None
     assert (await TenantService(store).get(other_tenant_id)).name == "Test tenant"
+
+
+async def test_a_tenant_sees_no_other_tenant_not_even_by_sql(store: Store) -> None:
+    service = TenantService(store)
+    mine = await service.create(slug(), "Mine", hosts=[f"{new_id().hex}.test"], actor=CLI)
+    theirs = await service.create(slug(), "Theirs", hosts=[f"{new_id().hex}.test"], actor=CLI)
+    await service.update(theirs.id, TenantChanges(daily_cost_cap=7), actor=SYSTEM)
+    async with store.transaction(mine.id) as conn:
+        assert (await conn.execute(text("SELECT slug FROM tenants"))).scalars().all() == [mine.slug]
+        assert (await conn.execute(text("SELECT daily_cost_cap FROM tenants WHERE slug = :s"), {"s": theirs.slug})).all() == []
+        # What can be asked is whose a name is that one knows already, and nothing of its row.
+        found = (await conn.execute(text("SELECT * FROM tenant_by_slug(:s) id"), {"s": theirs.slug})).mappings().all()
+        assert [dict(row) for row in found] == [{"id": theirs.id}]
+        assert (await conn.execute(text("SELECT tenant_by_host(:h)"), {"h": theirs.hosts[0]})).scalar() == theirs.id
+    async with store.transaction(NOBODY) as conn:
+        assert (await conn.execute(text("SELECT slug FROM tenants"))).all() == [], "and nobody sees nothing"
+
+
+async def test_private_addresses_are_the_operators_to_allow(store: Store, other_tenant_id: UUID) -> None:
+    service, directory = TenantService(store), TenantDirectory(store)
+    tenant = await service.create(slug(), "Shop", actor=CLI)
+    assert not tenant.private_addresses, "a new tenant has to ask"
+    assert (await service.allow_private_addresses(tenant.id, True, actor=CLI)).private_addresses
+    await service.allow_private_addresses(tenant.id, True, actor=CLI)
+    found = await directory.by_id(tenant.id)
+    assert info(found, "http://t.test").private_addresses
+    assert (await service.update(tenant.id, TenantChanges(name="Renamed"), actor=SYSTEM)).private_addresses
+    assert not (await service.get(other_tenant_id)).private_addresses
+    with pytest.raises(DBAPIError, match="permission denied"):
+        async with store.transaction(other_tenant_id) as conn:
+            await repository.change(conn, other_tenant_id, private_addresses=True)
+    assert not (await service.allow_private_addresses(tenant.id, False, actor=CLI)).private_addresses
+    assert await actions(store, tenant.id) == [
+        "tenant.created",
+        "tenant.private_addresses_allowed",
+        "tenant.updated",
+        "tenant.private_addresses_forbidden",
+    ]
+    with pytest.raises(NotFound):
+        await service.allow_private_addresses(new_id(), True, actor=CLI)
 
 
 # -- Time zones --------------------------------------------------------------------------------------------------------

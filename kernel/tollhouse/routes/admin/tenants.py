@@ -24,7 +24,13 @@ BRAND = {"accent": "#1f5f3d", "radius": 6, "logo_file_id": None, "tagline": "Ask
 
 class TenantView(View):
     model_config = example(
-        id=v.TENANT, slug="acme", name="Acme", hosts=["agents.acme.example"], daily_cost_cap=None, brand=BRAND
+        id=v.TENANT,
+        slug="acme",
+        name="Acme",
+        hosts=["agents.acme.example"],
+        daily_cost_cap=None,
+        private_addresses=False,
+        brand=BRAND,
     )
     id: UUID
     slug: str
@@ -37,6 +43,7 @@ class TenantView(View):
     language: str
     hosts: list[str]
     daily_cost_cap: int | None = Field(description="Nano-units of model cost for a local day; null: none.")
+    private_addresses: bool = Field(description="Whether its connections may lead to private addresses; the operator says so.")
     brand: Brand
     created_at: datetime
 
@@ -84,6 +91,9 @@ class ChangeTenant(Input):
 class OperatorChangeTenant(ChangeTenant):
     model_config = example(hosts=["agents.acme.example"])
     hosts: list[str] | None = Field(None, max_length=20)
+    private_addresses: bool | None = Field(
+        None, strict=True, description="Let its connections lead to this machine and the networks behind it."
+    )
 
 
 class Reason(Input):
@@ -131,9 +141,12 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.patch("/tenants/{tenant_id}", response_model=TenantView)
     async def change_tenant(request: Request, tenant_id: str, body: OperatorChangeTenant) -> TenantView:
-        """Change a tenant, its host names too."""
+        """Change a tenant, its host names and what its connections may reach too."""
         caller = operator(request)
-        return TenantView.of(await tenants.update(known_id(tenant_id), _changes(body), actor=caller.actor))
+        changed = await tenants.update(known_id(tenant_id), _changes(body), actor=caller.actor)
+        if body.private_addresses is not None:
+            changed = await tenants.allow_private_addresses(changed.id, body.private_addresses, actor=caller.actor)
+        return TenantView.of(changed)
 
     @router.post("/tenants/{tenant_id}/suspend", response_model=TenantView)
     async def suspend_tenant(request: Request, tenant_id: str, body: Reason) -> TenantView:
@@ -162,6 +175,6 @@ def routes(services: AdminServices) -> APIRouter:
 
 
 def _changes(body: ChangeTenant) -> TenantChanges:
-    given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set - {"private_addresses"}}
     given.setdefault("daily_cost_cap", UNSET)
     return TenantChanges(**given)

@@ -60,7 +60,7 @@ class LiteLLMBackend:
         Raises:
             BackendRejected: the operator does not allow the provider.
         """
-        self._check(ctx.config)
+        self._check(ctx)
         known = await asyncio.to_thread(catalogue.entries)
         prefix = f"{ctx.config.provider}/"
         listed = {model: known[model].info if model in known else ModelInfo(model) for model in ctx.config.models}
@@ -87,13 +87,14 @@ class LiteLLMBackend:
             BackendError: one of its children, see :mod:`tollhouse_litellm.faults`.
         """
         config = ctx.config
-        self._check(config)
+        self._check(ctx)
         if not request.model.startswith(f"{config.provider}/") or request.model.partition("/")[0] in BROKEN:
             raise BackendRejected(private=f"the model of this connection must begin with {config.provider}/")
         try:
             async with asyncio.timeout(request.timeout):
                 litellm = await asyncio.to_thread(load)
-                response = await litellm.acompletion(**_arguments(litellm, config, request))
+                hops = dict(ctx.hop_headers())
+                response = await litellm.acompletion(**_arguments(litellm, config, request), extra_headers=hops or None)
             return completion_of(response, request.model)
         except BackendError:
             raise
@@ -105,7 +106,7 @@ class LiteLLMBackend:
     async def test(self, ctx: PluginContext[LiteLLMConfig]) -> Health:
         """Ask the connection's first model, or the provider's cheapest, for a word."""
         try:
-            self._check(ctx.config)
+            self._check(ctx)
             model = await asyncio.to_thread(_trial_model, ctx.config)
             if model is None:
                 return Health(False, "litellm knows no model of this provider; add one to the connection.")
@@ -119,11 +120,18 @@ class LiteLLMBackend:
             return Health(False, error.detail)
         return Health(True, f"Connected; {ctx.config.provider} answers.")
 
-    def _check(self, config: LiteLLMConfig) -> None:
+    def _check(self, ctx: PluginContext[LiteLLMConfig]) -> None:
+        config = ctx.config
         if config.provider not in self._settings.providers:
             raise BackendRejected("This provider is not enabled here", private=f"provider {config.provider}: see providers")
-        if config.api_base is not None and not self._settings.allow_api_base:
-            raise BackendRejected("This address is not allowed here", private="api_base is set: see allow_api_base")
+        if config.api_base is None:
+            return
+        # litellm calls by itself, so nothing stands between an address of the tenant's choice and the server's own network.
+        if not (self._settings.allow_api_base and ctx.tenant.private_addresses):
+            raise BackendRejected(
+                "This address is not allowed here",
+                private="api_base is set: it needs allow_api_base, and a tenant that may use private addresses",
+            )
 
 
 def _trial_model(config: LiteLLMConfig) -> str | None:

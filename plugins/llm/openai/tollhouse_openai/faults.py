@@ -36,6 +36,7 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
     425: BackendUnavailable,
     429: BackendRateLimited,
     504: BackendTimeout,
+    508: BackendRejected,  # the address leads back to us, and will again
 }
 
 _BY_CODE: Mapping[str, type[BackendError]] = {
