@@ -7,6 +7,7 @@ way, and it stops as if told to.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -22,11 +23,14 @@ from tollhouse.app import Process
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.settings import Settings, load_settings
 from tollhouse.store.secrets import load_master_key
+from tollhouse.wiring.connection import Connection
 from tollhouse.wiring.logs import configure
 from tollhouse.wiring.running import end, heard, run
 
 KEEP_ALIVE_SECONDS: Final = 5
 GRACE_SECONDS: Final = 30
+TICK_SECONDS: Final = 0.1
+"""How often uvicorn looks whether it has something to do."""
 READY: Final = "ready"
 
 
@@ -41,6 +45,14 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % round(Connection.every / TICK_SECONDS) == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in tuple(self.server_state.connections):
+                assert isinstance(connection, Connection)
+                connection.look(now)
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -62,7 +74,7 @@ async def serve_here(settings: Settings, process: Process, listener: socket.sock
     config = uvicorn.Config(
         process.app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="off",  # it would show a failure as a traceback
         log_config=None,
