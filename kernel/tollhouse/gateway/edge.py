@@ -6,6 +6,7 @@ the answer's headers, its metrics and its line in the log.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -148,6 +149,8 @@ class Edge:
         if entry is None:
             raise MethodNotAllowed(found.allow)
         exchange.entry = entry
+        if (task := asyncio.current_task()) is not None:
+            task.set_name(entry.label)  # whoever looks what holds the loop finds it
         if not entry.tenantless or (entry.path in NEEDS_CALLER and (b"authorization" in headers or b"cookie" in headers)):
             await self._identify(scope, exchange, entry, slug)
         return found

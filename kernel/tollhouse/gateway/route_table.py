@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from fastapi import params
@@ -22,7 +23,7 @@ from tollhouse.plugin.mounts import Mount
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-@dataclass(slots=True)
+@dataclass
 class Entry:
     """One method of one route. ``plain`` is its ASGI app where it needs nothing of FastAPI and is called directly."""
 
@@ -39,6 +40,11 @@ class Entry:
     plain: ASGIApp | None = None
     rechecked: bool = False
     counters: dict[int, Any] = field(default_factory=dict)
+
+    @cached_property
+    def label(self) -> str:
+        """What the tasks of its requests are called."""
+        return f"{self.method} {self.path}" + (f" (plugin {self.plugin})" if self.plugin else "")
 
     @property
     def errors(self) -> Literal["problem", "page", "openai"]:

@@ -62,6 +62,7 @@ class Jobs:
     def _register(self) -> None:
         @self.app.task(name=TASK, queue=QUEUE, retry=queue.Retry())
         async def handle(tenant_id: str, connection_id: str, key: str) -> None:
+            _call_task(TASK)
             await self.handlers.inbox(UUID(tenant_id), UUID(connection_id), key)
 
         self._every("* * * * * */10", "jobs.rescue", lambda: queue.rescue(self.app), period=10)
@@ -83,6 +84,7 @@ class Jobs:
         @self.app.periodic(cron=cron)
         @self.app.task(name=name, queue=MAINTENANCE, lock=lock, retry=queue.Retry(3))
         async def run(timestamp: int) -> None:
+            _call_task(name)
             if time.time() - timestamp < max(2 * period, 60):
                 await chore()
 
@@ -108,6 +110,13 @@ class Jobs:
         async with self.store.operator() as conn:
             there = (await conn.execute(months, {"ahead": MONTHS_AHEAD})).scalars().all()
         return there.index(False) if False in there else len(there)
+
+
+def _call_task(name: str) -> None:
+    """Let the watchdog find the job by its name."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.set_name(f"job {name}")
 
 
 def task_names(app: procrastinate.App) -> set[str]:

@@ -1,13 +1,16 @@
 """Health, metrics, static files, brand, the OpenAPI document, and the headers on everything."""
 
+import asyncio
 import re
 
 import pytest
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount as StarletteMount
 from starlette.routing import Route
 
+from tests.kernel.gateway.conftest import call
 from tollhouse.gateway.brand import readable_on, stylesheet
 from tollhouse.host.host import Registered
 from tollhouse.plugin import ConfigError, Mount
@@ -147,3 +150,13 @@ async def test_web_sockets_are_closed(build):
 
     await build()({"type": "websocket", "path": "/api/who", "headers": []}, receive, send)
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+async def test_the_task_of_a_request_is_called_by_its_route_and_plugin(build):
+    async def name(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(asyncio.current_task().get_name())
+
+    mount = Mount("/p", APIRouter(routes=[Route("/names/{id}", name)]), public=frozenset({"GET /names/{id}"}))
+    app = build(plugin_mounts=[Registered("demo", mount)])
+    answer = await asyncio.create_task(call(app, "GET", "/p/names/4711"))
+    assert answer.text == "GET /p/names/{id} (plugin demo)"
