@@ -27,3 +27,15 @@ async def empty_dsn(cluster: Cluster) -> AsyncIterator[str]:
         await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     finally:
         await conn.close()
+
+
+@pytest.fixture
+async def one_wall_dsn(empty_dsn: str, cluster: Cluster) -> str:
+    """The same without row-level security: only what each statement says itself keeps tenants apart."""
+    conn = await asyncpg.connect(empty_dsn.replace("tollhouse@", "postgres@"))
+    try:
+        for row in await conn.fetch("SELECT oid::regclass::text AS name FROM pg_class WHERE relrowsecurity"):
+            await conn.execute(f"ALTER TABLE {row['name']} DISABLE ROW LEVEL SECURITY")
+    finally:
+        await conn.close()
+    return empty_dsn

@@ -72,15 +72,15 @@ class Result:
     diff: str
 
 
-def draw(number: int, rng: random.Random, only: Sequence[str]) -> list[Mutant]:
-    """As many of each package as its size deserves, at least one."""
+def draw(number: int, rng: random.Random, only: Sequence[str], kind: str = "") -> list[Mutant]:
+    """Of all that can be made in these packages, without those that are none."""
     known = equivalent()
     found: dict[str, list[Mutant]] = {package: [] for package in only}
     for package, mutants in found.items():
         for path in sorted((KERNEL / package).rglob("*.py")):
             if "migrations" not in path.parts:
                 where = str(path.relative_to(KERNEL))
-                mutants += [Mutant(where, site) for site in sites(path.read_text(encoding="utf-8"))]
+                mutants += [Mutant(where, site) for site in sites(path.read_text(encoding="utf-8")) if kind in site.kind]
     everything = [one for mutants in found.values() for one in mutants]
     return [one for one in rng.sample(everything, min(len(everything), number + len(known))) if one.key not in known][:number]
 
@@ -172,11 +172,12 @@ def main() -> int:
     parser.add_argument("--draw", type=int, default=200, help="how many mistakes (200)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="draw the same ones again")
     parser.add_argument("--only", action="append", choices=PACKAGES, help="one package, or several")
+    parser.add_argument("--kind", default="", help="only mistakes of this kind, such as SQL or tenant")
     parser.add_argument("--seconds", type=float, default=60, help="of tests for each, by their usual time (60)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     WORK.mkdir(exist_ok=True)
-    mutants = draw(given.draw, random.Random(given.seed), given.only or PACKAGES)
+    mutants = draw(given.draw, random.Random(given.seed), given.only or PACKAGES, given.kind)
     print(f"{len(mutants)} mistakes, drawn with --seed {given.seed}", flush=True)
     counted: Counter[str] = Counter()
     by_package: dict[str, Counter[str]] = {package: Counter() for package in PACKAGES}

@@ -33,6 +33,7 @@ LOOKS_LIKE_SQL: Final = re.compile(r"\b(SELECT|UPDATE|INSERT INTO|DELETE FROM|WH
 SQL: Final = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"\btenant_id = :tenant(_id)?\b", "true"),
         (r"(?<=\s)<=(?=\s)", "<"),
         (r"(?<=\s)<(?=\s)", "<="),
         (r"(?<=\s)>=(?=\s)", ">"),
@@ -151,6 +152,7 @@ class _Finder:
     def _here(self, node: ast.AST) -> Iterator[Site]:
         match node:
             case ast.Compare():
+                yield from self._tenant(node)
                 for left, right in pairwise([node.left, *node.comparators]):
                     yield from self._between(left, right, COMPARE, "comparison")
             case ast.BoolOp():
@@ -187,6 +189,13 @@ class _Finder:
                 yield self._site(start + match.start(), start + match.end(), words[word], line, kind)
                 return
 
+    def _tenant(self, node: ast.Compare) -> Iterator[Site]:
+        """A filter by tenant that is forgotten: row-level security would hide it."""
+        match node:
+            case ast.Compare(left=ast.Attribute(attr="tenant_id") as column, ops=[ast.Eq()], comparators=[other]):
+                start, end = self._offsets.span(column)
+                yield self._site(*self._offsets.span(other), self._source[start:end], node.lineno, "tenant forgotten")
+
     def _constant(self, node: ast.Constant | ast.JoinedStr) -> Iterator[Site]:
         start, end = self._offsets.span(node)
         text = self._source[start:end]
@@ -202,7 +211,8 @@ class _Finder:
         for pattern, replacement in SQL:
             for match in pattern.finditer(text):
                 line = self._source.count("\n", 0, start + match.start()) + 1
-                yield self._site(start + match.start(), start + match.end(), replacement, line, "SQL")
+                kind = "tenant forgotten" if "tenant" in pattern.pattern else "SQL"
+                yield self._site(start + match.start(), start + match.end(), replacement, line, kind)
 
 
 def _is_none(value: ast.expr) -> bool:

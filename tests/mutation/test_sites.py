@@ -39,6 +39,8 @@ def mutants_of(source: str) -> set[str]:
         ('Q = "SELECT 1 FROM t WHERE b < 2"', 'Q = "SELECT 1 FROM t WHERE b <= 2"'),
         ('Q = f"SELECT {x} FROM t ORDER BY id FOR UPDATE"', 'Q = f"SELECT {x} FROM t ORDER BY id "'),
         ("Q = \"UPDATE t SET state = 'done' WHERE true\"", "Q = \"UPDATE t SET state = 'mutant' WHERE true\""),
+        ("w(users.tenant_id == tenant_id)", "w(users.tenant_id == users.tenant_id)"),
+        ('Q = "DELETE FROM t WHERE tenant_id = :tenant"', 'Q = "DELETE FROM t WHERE true"'),
         ("größe = 'ä' if a < b else 'ö'", "größe = 'ä' if a <= b else 'ö'"),
     ],
 )
