@@ -123,7 +123,8 @@ async def test_a_soft_limit_warns_and_a_repeated_turn_warns_again(shop: Furnishe
 # -- links ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_one_time_links_are_given_whole(house: House, shop: Furnished, owner: Client) -> None:
+async def test_one_time_links_are_given_whole(house: House, shop: Furnished) -> None:
+    owner = Client.program(house.app, shop.slug, shop.tokens["owner"])  # no key makes links
     base = house.container.settings.base_url
     made = (await owner.post("/api/v1/admin/tenants", {"slug": f"n{new_id().hex[-8:]}", "name": "New"})).json
     assert made["url"] == f"{base}/t/{made['slug']}/claim/{made['owner_token']}"
@@ -144,6 +145,6 @@ async def test_one_time_links_are_given_whole(house: House, shop: Furnished, own
 async def test_a_sign_in_link_is_made_by_who_may_be_that_person(house: House, shop: Furnished, user: Client) -> None:
     assert (await user.post(f"/api/v1/admin/users/{shop.plain_id}/link")).status == 403
     other = await furnish(house, "far")
-    theirs = Client.program(house.app, other.slug, other.tokens["owner_key"])
+    theirs = Client.program(house.app, other.slug, other.tokens["owner"])
     foreign, unknown = [await theirs.post(f"/api/v1/admin/users/{one}/link") for one in (shop.plain_id, new_id())]
     assert (foreign.status, {**foreign.json, "request_id": ""}) == (404, {**unknown.json, "request_id": ""})

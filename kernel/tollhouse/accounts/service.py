@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import links, repository
@@ -16,11 +16,10 @@ from tollhouse.auth.errors import EmailTaken, LinkInvalid
 from tollhouse.auth.fields import clean_text, normal_email
 from tollhouse.auth.links import Purpose
 from tollhouse.auth.passwords import Passwords, check_password
-from tollhouse.auth.roles import require_over, valid_role
+from tollhouse.auth.roles import require_over, require_session, valid_role
 from tollhouse.auth.users import User, UserService, blank_user, create_user, grant_operator, user_of
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import NotFound, gather
-from tollhouse.plugin.events import EventName
 from tollhouse.store import audit
 from tollhouse.store.audit import Actor
 from tollhouse.store.scope import OPERATOR
@@ -32,14 +31,6 @@ class StartsSubscription(Protocol):
     """Begins the tenant's default plan for a new user, if there is one."""
 
     def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[UUID | None]: ...
-
-
-class Emits(Protocol):
-    """Tells plugins of an event, in the transaction of its cause."""
-
-    def __call__(
-        self, conn: AsyncConnection, tenant_id: UUID, name: EventName, data: Mapping[str, Any], /
-    ) -> Awaitable[None]: ...
 
 
 class Exports(Protocol):
@@ -71,7 +62,6 @@ class AccountService:
         *,
         exports: Mapping[str, Exports] | None = None,
         erases: Sequence[Erases] = (),
-        emit: Emits | None = None,
     ) -> None:
         """``exports`` by the name of its part in the export; ``erases`` in the order in which they are to run."""
         self.store = store
@@ -79,7 +69,6 @@ class AccountService:
         self._passwords = passwords
         self._authenticator = authenticator
         self._start_subscription = start_subscription
-        self._emit = emit
         self._exports = dict(exports or {})
         self._erases = tuple(erases)
 
@@ -94,7 +83,7 @@ class AccountService:
         """
         email, hashed = await self._checked(email, password, name)
         async with self.store.transaction(tenant_id) as conn:
-            return await self._add(conn, tenant_id, email, hashed, by="password", name=name, language=language)
+            return await self._add(conn, tenant_id, email, hashed, name=name, language=language)
 
     async def make_owner(
         self, tenant_id: UUID, email: str, password: str, name: str = "", *, operator: bool = False, actor: Actor
@@ -149,7 +138,7 @@ class AccountService:
     async def _add_owner(
         self, conn: AsyncConnection, tenant_id: UUID, email: str, hashed: str, *, name: str, operator: bool, actor: Actor
     ) -> User:
-        user = await self._add(conn, tenant_id, email, hashed, by="owner", name=name, role="owner")
+        user = await self._add(conn, tenant_id, email, hashed, name=name, role="owner")
         await audit.record(conn, tenant_id, actor, "owner.added", target=("user", user.id))
         if operator:
             await grant_operator(conn, tenant_id, user.id, actor=actor)
@@ -162,7 +151,6 @@ class AccountService:
         email: str,
         hashed: str | None,
         *,
-        by: str,
         name: str = "",
         language: str | None = None,
         role: str | None = None,
@@ -170,8 +158,6 @@ class AccountService:
         user = await create_user(conn, tenant_id, email=email, name=name, language=language, role=role)
         if hashed is not None:
             await repository.set_password(conn, tenant_id, user.id, hashed)
-        if self._emit is not None:
-            await self._emit(conn, tenant_id, "user.registered", {"user_id": user.id, "by": by})
         await self._start_subscription(conn, tenant_id, user.id)
         return user
 
@@ -182,35 +168,52 @@ class AccountService:
     ) -> tuple[User, str]:
         """Somebody new, and the token of the link by which they take over. Again for who has not taken over: a newer link.
 
-        ``by`` None: the operator or the command line.
+        Whoever has registered with an address without showing that it is theirs may be somebody else. For such an account the
+        link carries the role, and whoever accepts it begins anew: what was there ends (see :meth:`accept_invitation`).
+
+        ``by`` None: the command line.
 
         Raises:
-            Forbidden: ``by`` may not; only an owner invites owners.
-            EmailTaken: somebody uses this e-mail already; give them the role instead.
+            Forbidden: ``by`` may not, or has not signed in; only an owner invites owners.
+            EmailTaken: somebody uses this e-mail already, and it is theirs; give them the role instead.
         """
         email, wanted = normal_email(email), valid_role(role)
         require_over(by, "manage", role=wanted, operator=False)
+        require_session(by)
+        carried: dict[str, Any] = {}
         async with self.store.transaction(tenant_id) as conn:
             known = await repository.find_user(conn, tenant_id, email)
             if known is None:
-                user = await self._add(conn, tenant_id, email, None, by="invitation", name=name, role=wanted)
+                user = await self._add(conn, tenant_id, email, None, name=name, role=wanted)
             else:
-                user = await self._waiting(conn, tenant_id, known["id"], wanted)
-            token = await links.issue(conn, tenant_id, "invite", user.id)
+                user, waiting = await self._invited(conn, tenant_id, known["id"], wanted)
+                carried = {} if waiting else {"role": wanted, "name": clean_text(name, field="name")}
+            token = await links.issue(conn, tenant_id, "invite", user.id, data=carried)
             data = {"role": wanted}
             await audit.record(conn, tenant_id, actor, "user.invited", target=("user", user.id), data=data)
         return user, token
 
-    async def _waiting(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, role: str | None) -> User:
-        """Who was invited with this very role and has not come yet."""
+    async def _invited(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, role: str | None) -> tuple[User, bool]:
+        """Who has this address and can be invited all the same; and whether they were, with this very role, and have not come.
+
+        Raises:
+            EmailTaken: they cannot.
+        """
         row = await repository.get_user(conn, tenant_id, user_id, lock=True)
         came = await repository.identities_of(conn, tenant_id, user_id)
-        if row is None or came or row["status"] != "active" or row["role"] != role or row["last_seen_at"] is not None:
+        if row is None or row["status"] != "active":
             raise EmailTaken()
-        return user_of(row)
+        waiting = not came and row["last_seen_at"] is None and row["role"] == role
+        strange = row["email_verified_at"] is None and row["role"] is None and not row["operator"] and role is not None
+        if not waiting and not strange:
+            raise EmailTaken()
+        return user_of(row), waiting
 
     async def accept_invitation(self, tenant_id: UUID, token: str, password: str, name: str = "") -> User:
-        """Take over an account by its invitation: the invited person chooses the password, nobody else ever knows it.
+        """Take over an account by its invitation: the invited person chooses the password, nobody else ever knows it. They were
+        handed the link of this address, so it counts as theirs.
+
+        If somebody had registered with it before, they lose it here, with all that they had: password, sessions, keys, links.
 
         Raises:
             LinkInvalid: used, expired, unknown, or another tenant's.
@@ -225,16 +228,24 @@ class AccountService:
         check_password(password, email=invited.email)
         hashed = await self._passwords.hash(password)
         async with self.store.transaction(tenant_id) as conn:
-            await links.use(conn, parsed, ["invite"])
+            link = await links.use(conn, parsed, ["invite"])
             row = await repository.get_user(conn, tenant_id, invited.id, lock=True)
             if row is None or row["status"] != "active":
                 raise LinkInvalid()
+            values: dict[str, Any] = {"name": name} if name else {}
+            if row["email_verified_at"] is None:
+                values["email_verified_at"] = func.app_now()
+            if carried := link.data.get("role"):
+                await repository.end_proofs(conn, tenant_id, invited.id)
+                values |= {"role": row["role"] or carried, "name": name or link.data.get("name", ""), "language": None}
             await repository.set_password(conn, tenant_id, invited.id, hashed)
-            if name:
-                await repository.change_user(conn, tenant_id, invited.id, name=name)
-            actor = Actor("user", invited.id)
-            await audit.record(conn, tenant_id, actor, "user.invitation_accepted", target=("user", invited.id))
-            return await self._read(conn, tenant_id, invited.id)
+            if values:
+                await repository.change_user(conn, tenant_id, invited.id, **values)
+            actor, data = Actor("user", invited.id), {"role": carried} if carried else {}
+            await audit.record(conn, tenant_id, actor, "user.invitation_accepted", target=("user", invited.id), data=data)
+            accepted = await self._read(conn, tenant_id, invited.id)
+        self._authenticator.forget(invited.id)
+        return accepted
 
     # -- Everything of one person --------------------------------------------------------------------------------------
 
@@ -296,8 +307,13 @@ class AccountService:
         return user_of(row)
 
 
-async def new_owner_link(conn: AsyncConnection, tenant_id: UUID) -> str:
-    """The token of the link by which a tenant's first owner comes in; an older one is void."""
+async def new_owner_link(conn: AsyncConnection, tenant_id: UUID, *, by: Principal | None = None) -> str:
+    """The token of the link by which a tenant's first owner comes in; an older one is void. ``by`` None: the command line.
+
+    Raises:
+        SessionRequired: an API key asks.
+    """
+    require_session(by)
     return await links.issue(conn, tenant_id, "owner", None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tollhouse.plugin.errors import Conflict, RateLimited, Unauthenticated, Unavailable
+from tollhouse.plugin.errors import Conflict, Forbidden, RateLimited, Unauthenticated, Unavailable
 
 
 class BadCredentials(Unauthenticated):
@@ -10,6 +10,18 @@ class BadCredentials(Unauthenticated):
 
     code = "bad_credentials"
     title = "The e-mail or the password is not right"
+
+
+class SessionRequired(Forbidden):
+    """A key never leads to more than it has."""
+
+    code = "session_required"
+    title = "No API key can do that; sign in, and do it there"
+
+
+class EmailNotVerified(Conflict):
+    code = "email_not_verified"
+    title = "Nobody has shown that this e-mail address is theirs; invite them instead, or confirm the address first"
 
 
 class LinkInvalid(Unauthenticated):

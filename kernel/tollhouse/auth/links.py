@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import repository
 from tollhouse.auth.errors import LinkInvalid
-from tollhouse.auth.roles import require_over
+from tollhouse.auth.roles import require_over, require_session
 from tollhouse.auth.tokens import ParsedToken, digest_of, new_token, parse
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import NotFound, Unauthenticated
@@ -30,8 +30,6 @@ LIFETIME: Final[Mapping[Purpose, timedelta]] = {
 }
 PAGES: Final[Mapping[Purpose, str]] = {"sign_in": "/link/", "invite": "/invite/", "owner": "/claim/", "operator": "/claim/"}
 """Where on a tenant's pages each is redeemed."""
-
-SIGN_IN_PURPOSES: Final[tuple[Purpose, ...]] = ("sign_in", "invite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +115,14 @@ class OneTimeLinks:
 
         Raises:
             NotFound: there is no such active user in this tenant.
-            Forbidden: ``by`` may not act for this user.
+            Forbidden: ``by`` may not act for this user, or has not signed in.
         """
         async with self.store.transaction(tenant_id) as conn:
             user = await repository.get_user(conn, tenant_id, user_id)
             if user is None or user["status"] != "active":
                 raise NotFound()
             require_over(by, "manage", role=user["role"], operator=user["operator"])
+            require_session(by)
             token = await issue(conn, tenant_id, purpose, user_id, ttl=ttl)
             await audit.record(conn, tenant_id, actor, "link.created", target=("user", user_id), data={"purpose": purpose})
         return token

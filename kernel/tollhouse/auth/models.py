@@ -2,7 +2,7 @@
 
 from sqlalchemy import CheckConstraint, Column, LargeBinary, text
 
-from tollhouse.store.tables import index, json, ref, tenant_table, texts, txt, unique, uuid, when
+from tollhouse.store.tables import big, index, json, ref, tenant_table, texts, txt, unique, uuid, when
 
 users = tenant_table(
     "users",
@@ -65,6 +65,7 @@ api_keys = tenant_table(
     when("expires_at"),
     when("last_used_at"),
     when("revoked_at"),
+    uuid("made_by", null=True),  # the key that made it, and with which it ends
     ref("user_id", "users"),
     unique("token_hash"),
     index("ix_api_keys_user", "user_id"),
@@ -81,6 +82,23 @@ one_time_tokens = tenant_table(
     when("used_at"),
     ref("user_id", "users"),
     unique("token_hash"),
+)
+
+# Tries that failed. Kept apart from the audit log, and without its lock: who guesses must not hold up who administers.
+sign_in_failures = tenant_table(
+    "sign_in_failures",
+    uuid("user_id", null=True),  # who has this e-mail, if somebody has
+    txt("account", default=""),  # the e-mail that was tried; empty for a link, or for what is no e-mail
+    txt("network"),  # the address; of IPv6 its /64
+    txt("reason"),
+    when("hour", null=False, server_default=text("date_trunc('hour', app_now())")),
+    big("count", default=1),
+    when("first_at", now=True),
+    when("last_at", now=True),
+    ref("user_id", "users"),
+    unique("account", "network", "reason", "hour", name="uq_sign_in_failures_repeats"),
+    index("ix_sign_in_failures_user", "user_id"),
+    index("ix_sign_in_failures_last", "last_at"),
 )
 
 # Who runs the installation. The application's role can read it and nothing more: no admin of a tenant can make an operator.

@@ -172,6 +172,15 @@ async def identities_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -
     return (await conn.execute(statement.order_by(identities.c.id))).mappings().all()
 
 
+async def end_proofs(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
+    """Everything that somebody could come in by ends: password and other identities, sessions, keys, open links."""
+    where = (identities.c.tenant_id == tenant_id, identities.c.user_id == user_id)
+    await conn.execute(identities.delete().where(*where))
+    await end_sessions(conn, tenant_id, user_id, keep=None)
+    await revoke_keys(conn, tenant_id, user_id)
+    await void_links(conn, tenant_id, user_id, None)
+
+
 async def remove_proofs(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
     """Identities, sessions, keys and links of a user: gone, with their addresses and names."""
     for table in (identities, sessions, api_keys, one_time_tokens):
@@ -228,8 +237,10 @@ async def add_key(conn: AsyncConnection, tenant_id: UUID, **values: Any) -> Row:
     return await _added(conn, statement.returning(api_keys))
 
 
-async def get_key(conn: AsyncConnection, tenant_id: UUID, key_id: UUID) -> Row | None:
-    return await _row(conn, select(api_keys).where(api_keys.c.tenant_id == tenant_id, api_keys.c.id == key_id))
+async def live_key(conn: AsyncConnection, tenant_id: UUID, key_id: UUID) -> Row | None:
+    table = api_keys.c
+    alive = and_(table.revoked_at.is_(None), or_(table.expires_at.is_(None), table.expires_at > NOW))
+    return await _row(conn, select(api_keys).where(table.tenant_id == tenant_id, table.id == key_id, alive))
 
 
 async def live_keys(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> Sequence[Row]:
@@ -247,10 +258,15 @@ async def keys_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> Sequ
     return (await conn.execute(statement.order_by(table.id))).mappings().all()
 
 
-async def revoke_key(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, key_id: UUID) -> bool:
-    """Whether there was such a live key of this user."""
-    where = (api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
-    return (await conn.execute(_one(api_keys, tenant_id, key_id).where(*where).values(revoked_at=NOW))).rowcount == 1
+async def revoke_key(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, key_id: UUID) -> Sequence[UUID]:
+    """Ends it, and whatever was made by it or by those; ids of what has ended, none if this user has no such live key. The
+    user's row is locked by the caller."""
+    mine = (api_keys.c.tenant_id == tenant_id, api_keys.c.user_id == user_id)
+    family = select(api_keys.c.id).where(*mine, api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)).cte(recursive=True)
+    family = family.union(select(api_keys.c.id).where(*mine, api_keys.c.made_by == family.c.id))
+    ended = update(api_keys).where(*mine, api_keys.c.id.in_(select(family.c.id)), api_keys.c.revoked_at.is_(None))
+    found: Sequence[UUID] = (await conn.execute(ended.values(revoked_at=NOW).returning(api_keys.c.id))).scalars().all()
+    return found
 
 
 async def revoke_keys(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> int:

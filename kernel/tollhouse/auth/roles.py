@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, get_args
 
+from tollhouse.auth.errors import SessionRequired
 from tollhouse.plugin.access import Principal, Role
 from tollhouse.plugin.errors import Forbidden, InvalidInput
 
@@ -33,7 +34,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "turns": "Talk to agents, and upload what is sent to them.",
     "read": "Read what is the owner's: profile, agents, conversations, subscriptions, usage.",
     "write": "Change what is the owner's: profile, conversations, subscriptions, API keys.",
-    "admin": "Everything that the owner's role may do on the admin's side.",
+    "admin": "Everything that the owner's role may do on the admin's side, but make others staff or let anybody in.",
     "operator": "Everything that an operator may do, if the owner is one.",
 }
 """What an API key can be narrowed to. A key without scopes may do everything that its owner may."""
@@ -58,17 +59,30 @@ def require_over(
 ) -> None:
     """Whether staff may act on somebody: on customers with ``permission``, on staff with ``manage``, on owners with ``own``.
 
-    ``principal`` None is the command line or the operator's own API, which is checked elsewhere and may.
+    ``principal`` None is the command line, which may; so may an operator.
 
     Raises:
         Forbidden: not on this person.
     """
-    if principal is None:
+    if principal is None or (principal.operator and has_scope(principal, "operator")):
         return
-    if operator and not (is_self or (principal.operator and has_scope(principal, "operator"))):
+    if operator and not is_self:
         raise Forbidden("Only an operator may do that to an operator")
     needed: Permission = "own" if role == "owner" else "manage" if role is not None else permission
     require(principal, needed)
+
+
+def require_session(principal: Principal | None) -> None:
+    """The one rule of what makes a credential for a person, or changes who is what: links, invitations, roles, passwords. All
+    of these outlive the key that would ask for them, or can do more, so that no key may; only somebody who has signed in.
+
+    ``principal`` None is the command line.
+
+    Raises:
+        SessionRequired: an API key asks, or a messenger.
+    """
+    if principal is not None and principal.credential_kind != "session":
+        raise SessionRequired()
 
 
 def require_operator(principal: Principal) -> None:
@@ -93,6 +107,13 @@ def require_scope(principal: Principal, *scopes: str) -> None:
     """
     if not any(has_scope(principal, scope) for scope in scopes):
         raise Forbidden("This API key is not meant for that", scope=scopes[0])
+
+
+def is_more(role: str | None, than: str | None) -> bool:
+    """Whether a role may something that the other may not; None is a customer."""
+    rights = {str(name): given for name, given in MAY.items()}
+    nothing: frozenset[Permission] = frozenset()
+    return not rights.get(str(role), nothing) <= rights.get(str(than), nothing)
 
 
 def valid_scopes(scopes: Iterable[str]) -> frozenset[str]:

@@ -81,7 +81,7 @@ class SessionService:
         """
         parsed = links.parse_link(token, tenant_id)
         async with self.store.transaction(tenant_id) as conn:
-            link = await links.use(conn, parsed, links.SIGN_IN_PURPOSES)
+            link = await links.use(conn, parsed, ["sign_in"])
             user = await repository.get_user(conn, tenant_id, link.user_id, lock=True) if link.user_id else None
             if user is None or user["status"] != "active":
                 raise LinkInvalid()

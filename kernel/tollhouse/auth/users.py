@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import repository
 from tollhouse.auth.authenticator import Authenticator
-from tollhouse.auth.errors import EmailTaken, LastOwner
+from tollhouse.auth.errors import EmailNotVerified, EmailTaken, LastOwner
 from tollhouse.auth.fields import clean_text, normal_email, valid_language
 from tollhouse.auth.passwords import Passwords, check_password
-from tollhouse.auth.roles import require_over, valid_role
+from tollhouse.auth.roles import is_more, require_over, require_session, valid_role
 from tollhouse.auth.throttle import LoginThrottle
 from tollhouse.plugin.access import Principal, Role
 from tollhouse.plugin.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -123,10 +123,11 @@ class UserService:
         return Page([user_of(row) for row in rows], following)
 
     async def set_role(self, tenant_id: UUID, user_id: UUID, role: str | None, *, by: Principal | None, actor: Actor) -> User:
-        """Make somebody staff, or a customer again (``role`` None). ``by`` None: the operator or the command line.
+        """Make somebody staff, or a customer again (``role`` None). ``by`` None: the command line.
 
         Raises:
-            Forbidden: ``by`` may not; only an owner makes or unmakes owners.
+            Forbidden: ``by`` may not, or has not signed in; only an owner makes or unmakes owners.
+            EmailNotVerified: anybody could have registered with this address; an invitation ends what they have.
             LastOwner: nobody would own the tenant.
         """
         wanted = valid_role(role)
@@ -136,8 +137,11 @@ class UserService:
             is_self = by is not None and by.user_id == user_id
             require_over(by, "manage", role=row["role"], operator=row["operator"], is_self=is_self)
             require_over(by, "manage", role=wanted, operator=False)
+            require_session(by)
             if row["status"] != "active":
                 raise Conflict("Only an active user can have a role")
+            if is_more(wanted, row["role"]) and row["email_verified_at"] is None:
+                raise EmailNotVerified()
             if wanted != "owner" and list(owners) == [user_id]:
                 raise LastOwner()
             await repository.change_user(conn, tenant_id, user_id, role=wanted)
@@ -210,6 +214,8 @@ class UserService:
             row = await _existing(conn, tenant_id, user_id, lock=True)
             if row["status"] != "active":
                 raise Conflict("Only an active user can be an operator")
+            if row["email_verified_at"] is None:
+                raise EmailNotVerified()
             await grant_operator(conn, tenant_id, user_id, actor=actor)
             changed = await _existing(conn, tenant_id, user_id)
         self._authenticator.forget(user_id)
@@ -248,8 +254,9 @@ class UserService:
             Forbidden: an API key asks.
             RateLimited: too many tries.
         """
-        if principal.credential_kind != "session" or principal.credential_id is None:
-            raise Forbidden("An API key cannot change the password")
+        require_session(principal)
+        if principal.credential_id is None:
+            raise Forbidden()
         tenant_id, user_id, account = principal.tenant_id, principal.user_id, f"user/{principal.user_id}"
         async with self.store.transaction(tenant_id) as conn:
             row = await _existing(conn, tenant_id, user_id)

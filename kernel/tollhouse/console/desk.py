@@ -61,9 +61,9 @@ class Desk:
         return self.principal.operator and roles.has_scope(self.principal, "operator")
 
     @property
-    def by(self) -> Principal | None:
-        """Who acts on people, as services ask for it: None for an operator, who may."""
-        return None if self.operator else self.principal
+    def by(self) -> Principal:
+        """Who acts on people, as services ask for it."""
+        return self.principal
 
     def may(self, right: Right) -> bool:
         """Whether the person has the right, by role or as the operator."""

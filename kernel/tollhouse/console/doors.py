@@ -163,7 +163,7 @@ async def invitation(door: Door) -> Response:
             form.failed(error)
         else:
             return await door.join(user)
-    return door.page("invite.html", form, link=link, user=user)
+    return door.page("invite.html", form, link=link, user=user, role=user.role or link.data.get("role"))
 
 
 def _sign_in_page(door: Door, form: Form, wanted: str) -> Response:

@@ -40,7 +40,7 @@ async def create(desk: Desk) -> Response:
     tokens: list[str] = []
 
     async def fill(conn: Any, tenant: Tenant) -> None:
-        tokens.append(await new_owner_link(conn, tenant.id))
+        tokens.append(await new_owner_link(conn, tenant.id, by=desk.by))
 
     values: dict[str, Any] = {name: form.text(name) for name in ("currency", "timezone", "language")}
     values["cost_currency"] = form.text("cost_currency") or "USD"

@@ -54,7 +54,7 @@ async def index(desk: Desk) -> Response:
 @area.get("/users/invite", "manage")
 async def invitation(desk: Desk) -> Response:
     """The form of an invitation."""
-    return _invite_form(desk, Form.of(role="support"))
+    return _invite_form(desk, Form.of(role="support", email=desk.query("email")[:254]))
 
 
 @area.post("/users/invite")

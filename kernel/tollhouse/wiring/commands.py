@@ -109,7 +109,7 @@ async def create_tenant(container: Container, slug: str, name: str, **terms: Any
     links: list[str] = []
 
     async def fill(conn: Any, tenant: Tenant) -> None:
-        links.append(await new_owner_link(conn, tenant.id))
+        links.append(await new_owner_link(conn, tenant.id, by=None))
 
     tenant = await container.tenants.create(slug, name, actor=CLI, fill=fill, **terms)
     return {"id": str(tenant.id), "slug": tenant.slug, "owner_link": page_of(container, tenant, f"/claim/{links[0]}")}

@@ -9,19 +9,19 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth.models import identities, users
-from tollhouse.billing.orders import Emit, begin_default, no_event
+from tollhouse.billing.subscriptions import start_default
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.events import Sender
 from tollhouse.store.ids import new_id
 from tollhouse.store.store import Store
 
 
-async def find_guest(store: Store, tenant_id: UUID, sender: Sender, channel: str, emit: Emit = no_event) -> Principal:
+async def find_guest(store: Store, tenant_id: UUID, sender: Sender, channel: str) -> Principal:
     """The person behind ``sender``; a new guest on the tenant's default plan if nobody is."""
     async with store.transaction(tenant_id) as conn:
         user_id = await _known(conn, tenant_id, sender)
         if user_id is None:
-            user_id = await _make(conn, tenant_id, sender, emit)
+            user_id = await _make(conn, tenant_id, sender)
         row = (await conn.execute(select(users).where(users.c.tenant_id == tenant_id, users.c.id == user_id))).mappings().one()
     return Principal(
         tenant_id,
@@ -47,7 +47,7 @@ async def _known(conn: AsyncConnection, tenant_id: UUID, sender: Sender) -> UUID
     return found
 
 
-async def _make(conn: AsyncConnection, tenant_id: UUID, sender: Sender, emit: Emit) -> UUID:
+async def _make(conn: AsyncConnection, tenant_id: UUID, sender: Sender) -> UUID:
     user_id = new_id()
     async with conn.begin_nested() as savepoint:
         await conn.execute(
@@ -71,6 +71,5 @@ async def _make(conn: AsyncConnection, tenant_id: UUID, sender: Sender, emit: Em
         known = await _known(conn, tenant_id, sender)
         assert known is not None, "the identity that was in the way is there"
         return known
-    await emit(conn, tenant_id, "user.registered", {"user_id": user_id, "by": sender.provider})
-    await begin_default(conn, tenant_id, [user_id], emit)
+    await start_default(conn, tenant_id, user_id)
     return user_id

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.accounts.ports import AccountsPort
 from tollhouse.accounts.service import AccountService, first_operator_link, new_owner_link
 from tollhouse.auth.authenticator import Authenticator
-from tollhouse.auth.errors import BadCredentials, EmailTaken, LastOwner, LinkInvalid
+from tollhouse.auth.errors import BadCredentials, EmailNotVerified, EmailTaken, LastOwner, LinkInvalid
 from tollhouse.auth.keys import KeyService
 from tollhouse.auth.links import OneTimeLinks
 from tollhouse.auth.models import api_keys, identities, one_time_tokens, operators, sessions, users
@@ -295,6 +295,66 @@ async def test_who_may_invite_whom(world: World, tenant_id: UUID) -> None:
             else:
                 with pytest.raises(Forbidden):
                     await invite
+
+
+async def test_nobody_who_registered_with_somebody_elses_address_becomes_staff(world: World, tenant_id: UUID) -> None:
+    """A stranger registers with the address of the person who is to be the admin, before them."""
+    stranger = await world.accounts.register(tenant_id, "boss@example.test", "the stranger's own sentence", "Stranger")
+    session = await world.sign_in(tenant_id, "boss@example.test", "the stranger's own sentence")
+    _, key = await world.keys.create(session.principal, "A key", actor=SYSTEM)
+    for role in ("owner", "admin", "support", "analyst"):
+        with pytest.raises(EmailNotVerified):
+            await world.users.set_role(tenant_id, stranger.id, role, by=None, actor=CLI)
+    with pytest.raises(EmailNotVerified):
+        await world.users.make_operator(tenant_id, stranger.id, actor=CLI)
+
+    open_link = await world.links.create(tenant_id, "sign_in", stranger.id, by=None, actor=CLI)
+    _, token = await world.accounts.invite(tenant_id, "boss@example.test", "admin", by=None, actor=CLI, name="The boss")
+    assert (await world.authenticator.authenticate(session.token)).role is None, "a role only for who comes by the link"
+    with pytest.raises(LinkInvalid):
+        await world.sessions.redeem(tenant_id, token, "cookie")  # not round the choice of a password
+
+    boss = await world.accounts.accept_invitation(tenant_id, token, PASSWORD)
+    assert (boss.id, boss.role, boss.name, boss.email_verified) == (stranger.id, "admin", "The boss", True)
+    for credential in (session.token, key):
+        with pytest.raises(Unauthenticated):
+            await world.authenticator.authenticate(credential)
+    with pytest.raises(BadCredentials):
+        await world.sign_in(tenant_id, "boss@example.test", "the stranger's own sentence")
+    with pytest.raises(LinkInvalid):
+        await world.sessions.redeem(tenant_id, open_link, "cookie")
+    assert (await world.sign_in(tenant_id, "boss@example.test")).principal.role == "admin"
+    await world.users.set_role(tenant_id, boss.id, "owner", by=None, actor=CLI)  # shown to be theirs by now
+
+
+async def test_an_invitation_takes_nobodys_account_who_is_somebody(world: World, tenant_id: UUID) -> None:
+    """Of who has a role or a verified address nothing ends because somebody invites them again."""
+    await world.accounts.make_owner(tenant_id, "owner@example.test", PASSWORD, actor=CLI)
+    customer = await world.accounts.register(tenant_id, "ada@example.test", PASSWORD)
+    await world.users.confirm_email(tenant_id, customer.id, by=None, actor=CLI)
+    blocked = await world.accounts.register(tenant_id, "eve@example.test", PASSWORD)
+    await world.users.block(tenant_id, blocked.id, by=None, actor=CLI)
+    for email in ("owner@example.test", "ada@example.test", "eve@example.test"):
+        with pytest.raises(EmailTaken):
+            await world.accounts.invite(tenant_id, email, "support", by=None, actor=CLI)
+    plain = await world.accounts.register(tenant_id, "carl@example.test", PASSWORD)
+    with pytest.raises(EmailTaken):
+        await world.accounts.invite(tenant_id, "carl@example.test", None, by=None, actor=CLI)
+    _, token = await world.accounts.invite(tenant_id, "carl@example.test", "support", by=None, actor=CLI)
+    await world.users.confirm_email(tenant_id, plain.id, by=None, actor=CLI)
+    await world.users.set_role(tenant_id, plain.id, "admin", by=None, actor=CLI)
+    accepted = await world.accounts.accept_invitation(tenant_id, token, PASSWORD)
+    assert accepted.role == "admin", "an older invitation takes no role back"
+
+
+async def test_a_role_that_gives_less_needs_no_verified_address(world: World, tenant_id: UUID) -> None:
+    owner = await world.accounts.make_owner(tenant_id, "owner@example.test", PASSWORD, actor=CLI)
+    await world.accounts.make_owner(tenant_id, "second@example.test", PASSWORD, actor=CLI)
+    for role in ("admin", "support", "analyst"):
+        assert (await world.users.set_role(tenant_id, owner.id, role, by=None, actor=CLI)).role == role
+    with pytest.raises(EmailNotVerified):
+        await world.users.set_role(tenant_id, owner.id, "support", by=None, actor=CLI)
+    assert (await world.users.set_role(tenant_id, owner.id, None, by=None, actor=CLI)).role is None
 
 
 # -- Export and erasure ------------------------------------------------------------------------------------------------

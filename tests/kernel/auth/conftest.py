@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
@@ -39,13 +39,15 @@ class Auth:
     links: OneTimeLinks
     users: UserService
 
-    async def user(self, tenant_id: UUID, *, role: str | None = None, password: str = PASSWORD) -> User:
-        """Somebody new who can sign in."""
+    async def user(self, tenant_id: UUID, *, role: str | None = None, password: str = PASSWORD, verified: bool = True) -> User:
+        """Somebody new who can sign in, and whose e-mail is theirs."""
         hashed = await self.passwords.hash(password)
         async with self.store.transaction(tenant_id) as conn:
             user = await create_user(conn, tenant_id, email=f"{new_id().hex}@example.test", role=role)
             await repository.set_password(conn, tenant_id, user.id, hashed)
-        return user
+            if verified:
+                await repository.change_user(conn, tenant_id, user.id, email_verified_at=repository.NOW)
+        return replace(user, email_verified=verified)
 
     async def sign_in(self, user: User, kind: str = "bearer", password: str = PASSWORD) -> SignedIn:
         """Sign in as somebody."""

@@ -128,6 +128,9 @@ async def test_whoever_is_given_power_is_named_first(house: House) -> None:
     assert f'data-confirm-title="Make {email} an owner?"' in button[0]
     assert f'data-confirm="{email} can then do everything, also making owners."' in button[0]
     assert 'value="owner"' not in (await admin.get(f"/console/users/{customer}")).text
+    assert (await owner.post(f"/console/users/{customer}/role", role="support")).status == 409
+    assert f"/console/users/invite?email={email.replace('@', '%40')}" in page
+    await house.container.users.confirm_email(house.shop.tenant_id, customer, by=None, actor=CLI)
     assert (await owner.post(f"/console/users/{customer}/role", role="support")).status == 303
     assert (await house.container.users.get(house.shop.tenant_id, customer)).role == "support"
     again = (await owner.get(f"/console/users/{customer}")).text

@@ -126,7 +126,7 @@ def routes(services: AdminServices) -> APIRouter:
         tokens: list[str] = []
 
         async def fill(conn: Any, tenant: Tenant) -> None:
-            tokens.append(await new_owner_link(conn, tenant.id))
+            tokens.append(await new_owner_link(conn, tenant.id, by=caller.user))
 
         values = body.model_dump()
         made = await tenants.create(values.pop("slug"), values.pop("name"), actor=caller.actor, fill=fill, **values)
