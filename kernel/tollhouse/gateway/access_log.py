@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from tollhouse.gateway.exchange import Exchange
+from tollhouse.host.logs import ACCESS_LOG
 
-log = logging.getLogger("tollhouse.access")
+log = logging.getLogger(ACCESS_LOG)
 
 
 def write(exchange: Exchange, method: str, status: int, seconds: float) -> None:

@@ -63,6 +63,7 @@ from tollhouse.gateway.trouble import (
 )
 from tollhouse.gateway.ways import came_from, door_of, nearest_page
 from tollhouse.host.caller import Caller
+from tollhouse.host.logs import TENANT
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
 from tollhouse.store.hops import HEADER
@@ -158,6 +159,7 @@ class Edge:
     async def _identify(self, scope: Scope, exchange: Exchange, entry: Entry, slug: str | None) -> None:
         """Tenant, principal, rate, and whether a browser was tricked."""
         exchange.tenant, info = await self._tenancy.find(slug, exchange.headers, exchange.address)
+        TENANT.set(info.id)
         agent = exchange.headers.get(b"user-agent", b"")[:300].decode("latin-1")
         principal = None
         try:

@@ -22,7 +22,7 @@ from tollhouse.host.errors import ConnectionDisabled, ConnectionInUse, Connectio
 from tollhouse.host.forms import form_schema, json_fault, parse, secret_fields, split
 from tollhouse.host.host import Host, Registered
 from tollhouse.host.http import addresses
-from tollhouse.host.logs import SCRUBBER, Scrubber
+from tollhouse.host.logs import SCRUBBER, TENANT, Scrubber
 from tollhouse.host.trial import tried
 from tollhouse.host.values import KINDS, Bound, Connection, Connector
 from tollhouse.host.vault import Vault
@@ -312,12 +312,14 @@ class Connections:
         return self._bound_to(tenant, loaded) if loaded is not None and loaded.revision == revision else None
 
     def _bound_to(self, tenant: TenantInfo, loaded: _Loaded) -> Bound:
+        TENANT.set(tenant.id)
         bound = loaded.bound
         if bound is None or (bound.ctx.tenant is not tenant and bound.ctx.tenant != tenant):
             bound = loaded.bound = self._bind(loaded, Caller(tenant, None))
         return bound
 
     def _bind(self, loaded: _Loaded, caller: Caller) -> Bound:
+        TENANT.set(caller.tenant.id)
         ctx = self.contexts.bind(loaded.around, loaded.config, caller)
         return Bound(loaded.found.plugin, loaded.found.obj, ctx, loaded.revision)
 
@@ -349,7 +351,7 @@ class Connections:
         if not isinstance(bound.obj, Connectable):
             raise InvalidInput("This kind of connection cannot be tried.", field="plugin")
         outcome = await tried(bound, bound.obj)
-        health = Health(outcome.ok, self._scrubber.scrub(outcome.detail))
+        health = Health(outcome.ok, self._scrubber.scrub(outcome.detail, tenant.id))
         async with self.store.transaction(tenant.id) as conn:
             moment = await self.contexts.clock.observe(conn)
             kept = {"ok": health.ok, "detail": health.detail, "at": moment.isoformat()}

@@ -26,7 +26,7 @@ class Vault:
         """The column's value; None if there is nothing to keep."""
         if not secrets:
             return None
-        self._scrubber.remember(secrets.values())
+        self._scrubber.remember(tenant_id, secrets.values())
         plain = json.dumps(dict(secrets)).encode()
         return self._box.encrypt(plain, tenant_id=tenant_id, row_id=connection_id, purpose=PURPOSE)
 
@@ -40,5 +40,5 @@ class Vault:
             return {}
         plain = self._box.decrypt(row["secrets"], tenant_id=row["tenant_id"], row_id=row["id"], purpose=PURPOSE)
         secrets: dict[str, str] = json.loads(plain)
-        self._scrubber.remember(secrets.values())
+        self._scrubber.remember(row["tenant_id"], secrets.values())
         return secrets

@@ -20,6 +20,7 @@ from tollhouse.delivery.intake import Intake
 from tollhouse.delivery.message import MessageHandler
 from tollhouse.delivery.relay import Relay
 from tollhouse.host.caller import Caller
+from tollhouse.host.logs import TENANT
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import NotFound
@@ -79,6 +80,7 @@ class Background:
         """A tenant by slug or id."""
         tenant_id, directory = parse_id(name), self.container.directory
         tenant = await (directory.by_id(tenant_id) if tenant_id else directory.by_slug(name))
+        TENANT.set(tenant.id)
         return directory.info(tenant, self.container.settings.base_url)
 
     async def connect(self, tenant_id: UUID, connection_id: UUID) -> Connected:

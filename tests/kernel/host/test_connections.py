@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from tollhouse.host.errors import (
     NameTaken,
     Outdated,
 )
+from tollhouse.host.logs import Scrubber
 from tollhouse.host.models import connections as table
 from tollhouse.store.audit import CLI, Actor
 from tollhouse.store.ids import new_id
@@ -265,6 +267,58 @@ async def test_deleting_takes_what_the_plugin_remembered(world: Any, tenant_id: 
         await world.connections.bound(info, created.id)
     assert await bound.ctx.state.get("cursor") == (None, 0)
     assert (await audited(world.store, tenant_id))[-1]["action"] == "connection.deleted"
+
+
+# -- what a plugin logs ------------------------------------------------------------------------------------------------
+
+
+async def test_a_process_that_only_reads_a_secret_masks_it(world: Any, tenant_id: UUID, other_tenant_id: UUID) -> None:
+    """It was entered in another process, or before a restart: who uses it must keep it out of the log all the same."""
+    created = await made(world, tenant_id)
+    written, scrubber = io.StringIO(), Scrubber()
+    handler = logging.StreamHandler(written)
+    handler.addFilter(scrubber)
+    reader = Connections(world.store, world.host, world.box, world.connections.contexts, scrubber=scrubber)
+
+    async def use(**known: Any) -> str:
+        bound = await reader.bound(world.info(tenant_id), created.id, **known)
+        assert bound.ctx.config.api_key.get_secret_value() == KEY
+        written.truncate(0)
+        logging.getLogger("some.library").warning("sent %s", KEY)
+        bound.ctx.log.warning("refused %s", KEY)
+        return written.getvalue()
+
+    logging.getLogger().addHandler(handler)
+    try:
+        for how in ({}, {"revision": 1}):
+            assert KEY not in await asyncio.create_task(use(**how)), how
+        at_hand = reader.at_hand(world.info(tenant_id), created.id, 1)
+        assert at_hand is not None
+        written.truncate(0)
+        logging.getLogger("some.library").warning("sent %s", KEY)
+        assert KEY not in written.getvalue()
+        await made(world, other_tenant_id)  # the same key, by chance: the log of the other one is its own
+        other = await reader.create(ADMIN, other_tenant_id, "llm", "acme", "Other", {"api_key": "another-key-0123"})
+        await reader.bound(world.info(other_tenant_id), other.id)
+        written.truncate(0)
+        logging.getLogger("some.library").warning("sent %s and another-key-0123", KEY)
+        assert f"sent {KEY} and ***" in written.getvalue()
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+async def test_a_key_that_is_a_word_rewrites_nobodys_result(world: Any, tenant_id: UUID, other_tenant_id: UUID) -> None:
+    first = await made(world, tenant_id)
+    words = {"api_key": "endpoint", "second_key": "a-secret-no-9"}
+    second = await world.connections.create(ADMIN, other_tenant_id, "llm", "acme", "Words", words)
+    await world.connections.bound(world.info(other_tenant_id), second.id)
+    world.backend.outcome = th.Health(True, f"The endpoint answers, a-secret-no-9, {KEY}.")
+    ours = await world.connections.test(world.info(tenant_id), first.id, ADMIN)
+    assert ours.detail == "The endpoint answers, a-secret-no-9, ***."
+    kept = (await world.connections.get(tenant_id, first.id)).health
+    assert kept["detail"] == ours.detail
+    theirs = await world.connections.test(world.info(other_tenant_id), second.id, ADMIN)
+    assert theirs.detail == f"The endpoint answers, ***, {KEY}."
 
 
 # -- two tenants -------------------------------------------------------------------------------------------------------
