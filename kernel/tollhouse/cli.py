@@ -213,19 +213,41 @@ def ledger_verify(tenant: str | None, since: datetime | None, as_json: bool) -> 
 
     It reads month by month in one snapshot, while turns go on, and tells on standard error how far it is.
     """
-    from tollhouse.wiring.commands import verify_ledgers
+    from tollhouse.wiring.commands import unsealed, verify_ledgers
     from tollhouse.wiring.progress import Progress
 
+    sealed: list[Any] = []
     day = since.date() if since else None
     with Progress(sys.stderr) as progress:
-        found = in_container(lambda c: verify_ledgers(c, tenant, since=day, progress=progress.of))
+        found = in_container(lambda c: verify_ledgers(c, tenant, since=day, progress=progress.of, sealed=sealed))
     if as_json:
         say(found, True)
     else:
         for row in found:
             say(f"{row['tenant']}: {row['check']}: {row['detail']} ({row['subject']})")
+        for line in unsealed(sealed):
+            say(line)
         say("the ledger adds up" if not found else f"{len(found)} differences")
     sys.exit(1 if found else 0)
+
+
+@ledger.command("seal")
+def ledger_seal() -> None:
+    """Seal what is new in the ledger and the audit log now, as a job does every five minutes."""
+    from tollhouse.wiring.commands import seal_ledgers
+
+    say(in_container(seal_ledgers))
+
+
+@ledger.command("reanchor")
+@click.option(
+    "--reason", required=True, help="What was restored, from when, by whom: it stays in every chain, and in the audit log."
+)
+def ledger_reanchor(reason: str) -> None:
+    """Go on after a restore: chains that are shorter than the anchor says, or of another server, continue from what is here."""
+    from tollhouse.wiring.commands import reanchor_ledgers
+
+    say(in_container(lambda c: reanchor_ledgers(c, reason)))
 
 
 @cli.group()

@@ -15,6 +15,8 @@ from tollhouse.store.pages import page_by_id
 from tollhouse.store.store import Store
 
 Row = Mapping[str, Any]
+PROTECTS = frozenset(("tenant_id", "previous", "digest", "xid", "mark", "address_salt", "data_salt", "blanked"))
+"""What guards an entry, and is nothing to read."""
 
 
 class AuditTrail:
@@ -34,7 +36,7 @@ class AuditTrail:
         limit: int = 50,
     ) -> Page[Row]:
         """Entries. ``action``: the beginning of its name, such as ``plan.``; ``target_id``: a thing's id, or its kind."""
-        columns = [column for column in audit.c if column.name not in ("tenant_id", "previous", "digest")]
+        columns = [column for column in audit.c if column.name not in PROTECTS]
         person = (users.c.tenant_id == audit.c.tenant_id) & (users.c.id == audit.c.actor_id)
         statement = select(*columns, users.c.email).join(users, person, isouter=True).where(audit.c.tenant_id == tenant_id)
         if action:

@@ -10,7 +10,10 @@ from uuid import UUID
 from sqlalchemy import text
 
 from tollhouse.reports import repository as rows
+from tollhouse.reports.chain import Chain, Outside, Sealed
 from tollhouse.reports.rollup import NAME
+from tollhouse.reports.seal_repository import LOGS
+from tollhouse.store.anchor import ChainId
 from tollhouse.store.audit import broken_links
 from tollhouse.store.pieces import Piece, Reading, Tell, reading, untold
 from tollhouse.store.store import Store
@@ -74,20 +77,38 @@ class DailySums:
         return Difference("daily_sums", tenant_id, tenant_id, detail)
 
 
-async def verify_all(store: Store, tenant_id: UUID, *, since: date | None = None, tell: Tell = untold) -> list[Difference]:
-    """Every difference: of the ledger's own projections, of the daily sums, and of the audit log's chain; in one snapshot.
+async def verify_all(
+    store: Store,
+    tenant_id: UUID,
+    outside: Outside,
+    *,
+    since: date | None = None,
+    tell: Tell = untold,
+    into: list[Sealed] | None = None,
+) -> list[Difference]:
+    """Every difference: of the ledger's own projections, of the daily sums, and of the chains over the ledger and the audit
+    log; in one snapshot. ``into`` is told what the chains hold, and how much is in none yet.
 
     ``since``: of the entries of that day and later. What only all of them can show is left out, and ``tell`` hears what.
     """
     sums = await _daily_sums(store)
+    chains = [Chain(ChainId(tenant_id, log), outside) for log in LOGS]
     async with reading(store, tenant_id, since=since, tell=tell) as ledger:
-        return [*await run(ledger, [*checks(), *sums]), *await audit_faults(ledger)]
+        found = await run(ledger, [*checks(), *sums, *chains])
+        retired = max(chain.retired for chain in chains if chain.found.chain.log == "audit")
+        found += await audit_faults(ledger, cut=retired > 0)
+    if into is not None:
+        into += [chain.found for chain in chains]
+    return found
 
 
-async def audit_faults(ledger: Reading) -> list[Difference]:
-    """Each entry of the audit log that does not follow from the one before; the whole of it, whatever ``since`` says."""
+async def audit_faults(ledger: Reading, *, cut: bool = False) -> list[Difference]:
+    """Each old entry of the audit log that does not follow from the one before; the whole of it, whatever ``since`` says.
+
+    ``cut``: its beginning was given up in order.
+    """
     detail = "an entry of the audit log does not follow from the one before: one was changed, added or taken away"
-    broken = broken_links(ledger.conn, ledger.tenant_id)
+    broken = broken_links(ledger.conn, ledger.tenant_id, cut=cut)
     return [Difference("audit_broken", ledger.tenant_id, entry, detail) async for entry in broken]
 
 

@@ -1,8 +1,8 @@
 """Tables of the store itself: what came in, and what must go out."""
 
-from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Index, LargeBinary, text
 
-from tollhouse.store.tables import big, global_table, index, json, ref, tenant_table, txt, unique, uuid, when
+from tollhouse.store.tables import big, global_table, index, json, ref, tenant_table, txt, unique, uuid, uuids, when
 
 # One row: proof that the master key in use is the one that the stored secrets were encrypted with.
 installation = global_table("installation", Column("key_check", LargeBinary, nullable=False), when("created_at", now=True))
@@ -54,7 +54,8 @@ outbox = tenant_table(
     operator="rud",
 )
 
-# Append-only and hash-chained within its tenant: a changed or missing row shows.
+# Append-only, and chained with the ledger (see ``seals``). What may have to be blanked is bound by a hash of its own with a
+# salt of its own, which goes with it: the chain stays whole. ``mark`` is made with a key that is not in the database.
 audit = tenant_table(
     "audit",
     uuid("actor_id", null=True),
@@ -65,8 +66,46 @@ audit = tenant_table(
     json("data"),
     txt("address", default=""),
     when("at", now=True),
+    Column(
+        "previous", LargeBinary, nullable=False, server_default=text("''")
+    ),  # until 0.1 each row was chained to the one before
+    Column("digest", LargeBinary, nullable=False, server_default=text("''")),
+    Column("xid", BigInteger, nullable=False, server_default=text("(pg_current_xact_id()::text)::bigint")),
+    Column("mark", LargeBinary, nullable=False, server_default=text("''")),
+    Column("address_salt", LargeBinary, nullable=True, server_default=text("uuid_send(gen_random_uuid())")),
+    Column("data_salt", LargeBinary, nullable=True, server_default=text("uuid_send(gen_random_uuid())")),
+    json("blanked"),  # by field: the hash of what stood there
+    index("ix_audit_at", "at"),
+    Index("ix_audit_xid", "xid", postgresql_using="brin"),
+    app="ri",
+    operator="r",
+)
+
+# The chains over the ledger and the audit log: each link holds the hashes of the rows that committed between two watermarks,
+# the digest of the link before, and a signature by a key that is not in the database.
+seals = tenant_table(
+    "seals",
+    txt("log"),  # entries, audit
+    big("number"),
+    txt("kind"),  # rows; or what is said about them: reanchor, key, blanked, retired
+    txt("cluster"),  # the server whose transactions are counted
+    big("low"),
+    big("high"),
+    Column("partial", Boolean, nullable=False),  # more of these transactions follow, beginning after last_id
+    uuid("first_id", null=True),
+    uuid("last_id", null=True),
+    big("count"),
+    big("total"),
+    uuids("ids"),
+    uuids("leaves"),
+    json("note"),
     Column("previous", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    index("ix_audit_at", "at"),
-    app="ri",
+    Column("public_key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    unique("log", "number"),
+    CheckConstraint("kind in ('rows', 'reanchor', 'key', 'blanked', 'retired')", name="kind"),
+    app="r",
+    operator="ri",
 )

@@ -14,19 +14,24 @@ LOGIN_ROLE = "tollhouse"
 
 @record(frozen=True, slots=True)
 class Scope:
-    """One tenant's rows (``tenant``), or the operator's listed tables (``None``)."""
+    """One tenant's rows (``tenant``), or the operator's listed tables (``None``); ``owner``: everything, for what only the
+    owner of the tables may do, such as blanking what is kept for ever."""
 
     tenant: UUID | None
+    owner: bool = False
 
     @property
     def sql(self) -> str:
         """What follows BEGIN in the same round trip. Built from a UUID and constants only, so there is nothing to quote."""
+        if self.owner:
+            return f"SET LOCAL ROLE {OWNER_ROLE}"
         if self.tenant is None:
             return f"SET LOCAL ROLE {OPERATOR_ROLE}"
         return f"SET LOCAL ROLE {APP_ROLE};SET LOCAL app.tenant='{self.tenant}'"
 
 
 OPERATOR = Scope(None)
+OWNER = Scope(None, owner=True)
 
 
 def tenant_scope(tenant_id: UUID) -> Scope:

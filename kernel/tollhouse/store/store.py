@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -24,6 +24,9 @@ from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.lane import LOST, REPEATABLE, Lane, nothing
 from tollhouse.store.pool import HotPool
 from tollhouse.store.scope import OPERATOR, Scope, tenant_scope
+
+if TYPE_CHECKING:
+    from tollhouse.store.signing import Marker
 
 T = TypeVar("T")
 
@@ -58,6 +61,8 @@ class Store:
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._hot = HotPool(self._connect_hot, hot_pool_size)
         self._clock_sql = ""
+        self.marker: Marker | None = None
+        """Marks what is written to the audit log; a process has it as soon as it has the master key."""
 
     async def _connect(self, answer_seconds: float | None = None, **more: str) -> Any:
         settings = {**self._server_settings, **more}
@@ -103,6 +108,7 @@ class Store:
                 assert driver is not None
                 driver.scope_sql = scope.sql + self._clock_sql
                 try:
+                    conn.info["marker"] = self.marker
                     async with conn.begin():
                         yield conn
                 finally:

@@ -1,6 +1,6 @@
 """``ledger verify``: recompute every projection from entries and holds, and name each difference.
 
-Everything is read piece by piece in one snapshot (``store/pieces.py``). A check of single rows is a line of :data:`ROW_CHECKS`;
+Everything is read piece by piece in one snapshot (``store/pieces.py``). A check of single rows is a line of ``ROW_CHECKS``;
 one that needs several rows is a :class:`Check`, which sees every piece and then says what only the whole shows.
 """
 
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
 
-from tollhouse.store.pieces import Piece, Reading, Tell, reading, untold
+from tollhouse.store.ids import id_floor
+from tollhouse.store.pieces import FIRST, LAST, Piece, Reading, Tell, reading, time_of, untold
 from tollhouse.store.store import Store
+from tollhouse.usage.entry_checks import ALONE, EXPIRED, LATE, MARGIN, ROW_CHECKS, ROWS
 from tollhouse.usage.recount import recount
 
 
@@ -39,29 +41,8 @@ class Check(Protocol):
     async def end(self, ledger: Reading) -> list[Difference]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RowCheck:
-    """``wrong`` is SQL on an entry ``e`` and the hold ``h`` of the same id; either may be missing, and is null then."""
-
-    name: str
-    wrong: str
-    detail: str
-
-
-ROW_CHECKS: Sequence[RowCheck] = (
-    RowCheck("hold_without_entry", "e.id IS NULL AND h.state <> 'open'", "a resolved hold has no entry"),
-    RowCheck("hold_open", "e.id IS NOT NULL AND h.state = 'open'", "a hold has an entry and is open all the same"),
-    RowCheck("charges_unpaired", "cardinality(e.counter_ids) <> cardinality(e.amounts)", "not one amount for each counter"),
-)
 _OF_PIECE = "tenant_id = :tenant AND id >= :low AND id < :high"
 _CHARGED = "e.turn_id IS NOT NULL AND e.calls > 0 AND cardinality(e.counter_ids) > 0"
-_ROWS = text(
-    f"""
-    SELECT coalesce(e.id, h.id) AS id, ARRAY[{", ".join(f"coalesce({check.wrong}, false)" for check in ROW_CHECKS)}] AS wrong
-    FROM (SELECT * FROM entries WHERE {_OF_PIECE}) e FULL JOIN (SELECT * FROM holds WHERE {_OF_PIECE}) h ON h.id = e.id
-    WHERE {" OR ".join(f"({check.wrong})" for check in ROW_CHECKS)}
-    """
-)
 # Set operations, not NOT EXISTS: whatever the statistics say, these read each row once. A turn whose entry is not there
 # may have it in the next piece, and goes on with that.
 _UNANSWERED = text(
@@ -87,18 +68,39 @@ _FORGOTTEN = text(
 )
 
 
+AFTER_HOLD = {"late": 1, "correction": 2}
+"""How far from a hold's id those of entries are that were written after it had expired."""
+
+
 class Rows:
     """What a single entry, or a hold and its entry, shows."""
 
     async def look(self, ledger: Reading, piece: Piece) -> list[Difference]:
-        """Each row that breaks one of ``ROW_CHECKS``."""
-        found = (await ledger.conn.execute(_ROWS, {"tenant": ledger.tenant_id, **piece.bounds()})).all()
-        return [
+        """Each row that breaks one of ``ROW_CHECKS``, and calls that stand beside nothing."""
+        found: Sequence[Any] = ()
+        alone: Sequence[UUID] = ()
+        for margin in MARGIN:
+            bounds = {"tenant": ledger.tenant_id, **piece.bounds(), "about": _moved(piece.low, -margin)}
+            beyond, before = {"beyond": _moved(piece.high, margin)}, {"before": _moved(piece.low, -margin)}
+            found = (await ledger.conn.execute(ROWS, bounds | beyond)).all()
+            alone = (await ledger.conn.execute(ALONE, bounds | before)).scalars().all()
+            if not found and not alone:
+                break
+        alone = [*alone, *await self._late(ledger, piece)]
+        detail = "a call beside others of its turn, of which nothing was written with it: nobody made it"
+        return [Difference("entry_without_hold", ledger.tenant_id, entry_id, detail) for entry_id in alone] + [
             Difference(check.name, ledger.tenant_id, row.id, check.detail)
             for row in found
             for check, wrong in zip(ROW_CHECKS, row.wrong, strict=True)
             if wrong
         ]
+
+    async def _late(self, ledger: Reading, piece: Piece) -> list[UUID]:
+        late = (await ledger.conn.execute(LATE, {"tenant": ledger.tenant_id, **piece.bounds()})).all()
+        ids = {row.id: UUID(int=row.id.int - AFTER_HOLD[row.kind]) for row in late}
+        holds = await ledger.conn.execute(EXPIRED, {"tenant": ledger.tenant_id, "ids": list(ids.values())})
+        known = {tuple(row) for row in holds}
+        return [row.id for row in late if (ids[row.id], *row[1:4]) not in known]
 
     async def end(self, ledger: Reading) -> list[Difference]:
         """Holds that nobody will resolve."""
@@ -163,3 +165,8 @@ async def run(ledger: Reading, chosen: Sequence[Check]) -> list[Difference]:
 async def _named(ledger: Reading, query: TextClause, check: str, detail: str, **values: Any) -> list[Difference]:
     rows = (await ledger.conn.execute(query, {"tenant": ledger.tenant_id, **values})).scalars()
     return [Difference(check, ledger.tenant_id, row, detail) for row in rows]
+
+
+def _moved(bound: UUID, by: timedelta) -> UUID:
+    """An id so much earlier or later; what has no end stays so."""
+    return bound if bound in (FIRST, LAST) else id_floor(time_of(bound) + by)

@@ -25,7 +25,9 @@ from tollhouse.plugin.access import Principal
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.ports import TurnRequest, TurnResult
+from tollhouse.reports.chain import look_outside
 from tollhouse.reports.rollup import rebuild
+from tollhouse.reports.sealing import NotSealed
 from tollhouse.reports.verify import verify_all
 from tollhouse.store.events import payment_from_json
 from tollhouse.store.ids import parse_id
@@ -72,6 +74,7 @@ class Background:
             renew_due=lambda: renew_due(c.store, self_renewing=self.self_renewing(), emit=emit),
             prune=lambda: prune(c.store),
             verify_ledger=self.verify_ledgers,
+            seal_ledger=self.seal_ledger,
             alarm=self.alarm,
         )
         self.jobs = Jobs(c.store, handlers, self.relay, concurrency=c.settings.job_concurrency)
@@ -113,12 +116,29 @@ class Background:
         """Recompute every ledger; a difference is an alarm of its tenant."""
         async with self.container.store.operator() as conn:
             ids = (await conn.execute(select(tenants.c.id))).scalars().all()
+        outside = await look_outside(self.container.sealer)
+        for difference in outside.differences():
+            await self.alarm(difference.check, difference.detail)
         for tenant_id in ids:
             store = self.container.store
-            for difference in await verify_all(store, tenant_id):
+            for difference in await verify_all(store, tenant_id, outside):
                 log.error("ledger of %s: %s", tenant_id, difference.detail)
                 tell = partial(_tell_difference, difference=difference)
                 await store.run(tenant_scope(tenant_id), tell)
+
+    async def seal_ledger(self) -> None:
+        """Seal what is new in the ledger and the audit log; what stands in the way of it is an alarm."""
+        try:
+            done = await self.container.sealer.run()
+        except NotSealed as error:
+            await self.alarm(error.code, error.detail)
+            return
+        for chain, why in done.refused.items() if done is not None else ():
+            await self.alarm(
+                "ledger_not_sealed", f"{chain.log} of tenant {chain.tenant_id}: {why}; see tollhouse ledger verify"
+            )
+        for fault in done.anchor_faults if done is not None else ():
+            await self.alarm("anchor", f"{fault}; see tollhouse ledger verify")
 
     async def alarm(self, code: str, message: str) -> None:
         """Something of the whole installation; there is no tenant whose page could show it."""

@@ -15,7 +15,9 @@ from tollhouse.host.host import Host
 from tollhouse.host.loader import inspect_installed, load_plugins
 from tollhouse.host.rotation import reencrypt
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.errors import ConfigError, NotFound
+from tollhouse.plugin.errors import ConfigError, InvalidInput, NotFound
+from tollhouse.reports.chain import Sealed, look_outside
+from tollhouse.reports.sealing import NotSealed
 from tollhouse.reports.verify import verify_all
 from tollhouse.settings import Settings
 from tollhouse.store.audit import CLI
@@ -25,6 +27,7 @@ from tollhouse.store.secrets import KEY_BYTES, SecretBox, load_master_key, open_
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
 from tollhouse.tenants.values import Tenant
+from tollhouse.usage.verify import Difference
 from tollhouse.wiring.bootstrap import bootstrap
 from tollhouse.wiring.container import Container
 from tollhouse.wiring.installation import open_container, open_database, prepare, upgrade_database
@@ -167,25 +170,68 @@ async def sign_in_link(container: Container, email: str, slug: str | None) -> st
 
 
 async def verify_ledgers(
-    container: Container, slug: str | None, *, since: date | None = None, progress: Callable[[str], Tell] | None = None
+    container: Container,
+    slug: str | None,
+    *,
+    since: date | None = None,
+    progress: Callable[[str], Tell] | None = None,
+    sealed: list[Sealed] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every difference between the ledger and its projections. ``progress``: what hears how far a tenant's check is."""
+    """Every difference between the ledger, its projections and its chains. ``progress``: what hears how far a tenant's check
+    is; ``sealed`` is told what each chain holds."""
     chosen: list[dict[str, Any]] = await list_tenants(container)
     if slug is not None:
         chosen = [{"id": (await _tenant(container, slug)).id, "slug": slug}]
-    found: list[dict[str, Any]] = []
+    outside = await look_outside(container.sealer)
+    found = [_told("-", one) for one in outside.differences()]
     for tenant in chosen:
         tell = progress(tenant["slug"]) if progress else untold
-        differences = await verify_all(container.store, tenant["id"], since=since, tell=tell)
-        found += [
-            {"tenant": tenant["slug"], "check": one.check, "subject": str(one.subject), "detail": one.detail}
-            for one in differences
-        ]
+        differences = await verify_all(container.store, tenant["id"], outside, since=since, tell=tell, into=sealed)
+        found += [_told(tenant["slug"], one) for one in differences]
     return found
 
 
+def _told(slug: str, one: Difference) -> dict[str, Any]:
+    return {"tenant": slug, "check": one.check, "subject": str(one.subject), "detail": one.detail}
+
+
+def unsealed(sealed: Sequence[Sealed]) -> list[str]:
+    """What of the ledger nobody could tell if it was changed, and where the chains began anew; a line for each."""
+    lines = []
+    for log, name in (("entries", "ledger entries"), ("audit", "entries of the audit log")):
+        chains = [one for one in sealed if one.chain.log == log]
+        pending, held = sum(one.pending for one in chains), sum(one.rows for one in chains)
+        until = max((one.until for one in chains if one.until), default=None)
+        since = f"since {until:%Y-%m-%d %H:%M} UTC" if until else "nothing was sealed yet"
+        lines.append(f"{name}: {held} were sealed; {pending} are not yet ({since}), so a change of them may not show")
+    again = sorted({entry for one in sealed for entry in one.reanchored})
+    return lines + [f"re-anchored on {at:%Y-%m-%d %H:%M} UTC: {reason}" for at, reason in again]
+
+
+async def seal_ledgers(container: Container) -> str:
+    """Seal what is new, now; one line.
+
+    Raises:
+        NotSealed: what is here does not fit what was written down outside.
+    """
+    done = await container.sealer.run(wait=True)
+    assert done is not None
+    faults = [*done.anchor_faults, *(f"{chain.log} of tenant {chain.tenant_id}: {why}" for chain, why in done.refused.items())]
+    if faults:
+        raise NotSealed(f"not everything could be sealed: {'; '.join(faults[:FEW])}; see tollhouse ledger verify")
+    return f"{done.rows} rows were sealed in {done.links} links"
+
+
+async def reanchor_ledgers(container: Container, reason: str) -> str:
+    """Go on after a restore, with a signed link in every chain that says why; one line."""
+    if not (reason := reason.strip()):
+        raise InvalidInput("Say why: what was restored, from when, by whom.", field="reason")
+    return f"the chains of {await container.sealer.reanchor(reason)} tenants go on from here"
+
+
 async def rotate_keys(container: Container) -> int:
-    """Encrypt everything anew with the first key."""
+    """Encrypt everything anew with the first key, and let it vouch for the chains that another one has signed."""
+    await container.sealer.resign()
     return await reencrypt(container.store, load_master_key(container.settings))
 
 

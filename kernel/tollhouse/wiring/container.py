@@ -48,17 +48,20 @@ from tollhouse.plugin.llm import ModelPrice, SuggestsPrices
 from tollhouse.policy.engine import PolicyEngine, WorstPrices, refusal
 from tollhouse.policy.facts import Facts
 from tollhouse.policy.rules import RULES, AccessRequest, Rule
+from tollhouse.reports.sealing import Sealer
 from tollhouse.reports.service import ReportService
 from tollhouse.runtime.media import sniff
 from tollhouse.runtime.outbound import Outbound
 from tollhouse.runtime.run import Runtime
 from tollhouse.settings import Settings
 from tollhouse.store import outbox
+from tollhouse.store.anchor import Anchor
 from tollhouse.store.blobs import BlobStore
 from tollhouse.store.hops import Hops
 from tollhouse.store.ids import new_id
 from tollhouse.store.rates import Rates
 from tollhouse.store.secrets import SecretBox
+from tollhouse.store.signing import Marker, Signer
 from tollhouse.store.store import Store
 from tollhouse.tenants.directory import TenantDirectory
 from tollhouse.tenants.logos import Logos
@@ -118,6 +121,7 @@ class Container:
     reports: ReportService
     queues: QueueService
     audit: AuditTrail
+    sealer: Sealer
     alarms: AlarmService
     denials: DenialService
     ports: dict[type[Any], Callable[[Caller], Any]] = field(default_factory=dict)
@@ -150,6 +154,7 @@ def build(
     runner, rates, directory, hops = Runner(store), Rates(settings.rate_limit_storage), TenantDirectory(store), Hops(box)
     own = Ourselves(settings, directory)
     http = Http(private=settings.allow_private_model_urls, own=own, hop_headers=hops.headers)
+    signer, store.marker = Signer(box), Marker(box)
     port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
     contexts = Contexts(host, store, http, port_factories)
     connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
@@ -220,6 +225,7 @@ def build(
         reports=ReportService(store),
         queues=QueueService(store),
         audit=AuditTrail(store),
+        sealer=Sealer(store, signer, store.marker, Anchor(settings.data_dir, signer)),
         alarms=AlarmService(store),
         denials=DenialService(store),
         ports=port_factories,

@@ -39,6 +39,7 @@ class JobHandlers:
     renew_due: Chore
     prune: Chore
     verify_ledger: Chore
+    seal_ledger: Chore
     alarm: Alarm
 
 
@@ -68,6 +69,7 @@ class Jobs:
         self._every("* * * * * */10", "jobs.rescue", lambda: queue.rescue(self.app), period=10)
         self._every("* * * * * */15", "usage.sweep", self.handlers.sweep_holds, period=15)
         self._every("* * * * *", "reports.rollup", self.handlers.rebuild_rollups, period=60)
+        self._every("*/5 * * * *", "ledger.seal", self.handlers.seal_ledger, period=300)
         self._every("*/5 * * * *", "billing.renew", self.handlers.renew_due, period=300)
         self._every("23 * * * *", "store.prune", self.handlers.prune, period=3600)
         self._every("41 3 * * *", "usage.verify", self.handlers.verify_ledger, period=86_400)

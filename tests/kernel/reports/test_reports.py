@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import hashlib
 import io
+import json
 import random
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
@@ -23,9 +25,11 @@ from tollhouse.billing.models import orders, plan_versions, plans
 from tollhouse.plugin import InvalidInput
 from tollhouse.reports.rollup import rebuild
 from tollhouse.reports.service import MarginRow, ReportService, RevenueRow, UsageRow, margins, to_csv
-from tollhouse.reports.verify import verify_all, verify_rollups
-from tollhouse.store.audit import SYSTEM, record
+from tollhouse.reports.verify import audit_faults, verify_rollups
+from tollhouse.store.audit import SYSTEM
 from tollhouse.store.ids import new_id
+from tollhouse.store.models import audit
+from tollhouse.store.pieces import reading
 from tollhouse.store.store import Store
 from tollhouse.tenants.models import tenants
 from tollhouse.tenants.service import TenantChanges, TenantService
@@ -224,17 +228,32 @@ async def test_after_a_restore_on_another_server_sums_go_on(store: Store, tenant
 
 
 async def test_a_changed_entry_of_the_audit_log_shows(store: Store, cluster: Cluster, tenant_id: UUID) -> None:
-    for slug in ("first", "second", "third"):
-        async with store.transaction(tenant_id) as conn:
-            await record(conn, tenant_id, SYSTEM, "thing.made", data={"slug": slug})
-    assert await verify_all(store, tenant_id) == []
+    """Those of before 0.2 were chained to one another when they were written."""
+    await write_as_before(store, tenant_id, "first", "second", "third")
+    assert await audit_broken(store, tenant_id) == []
     async with store.operator() as conn:
         database = (await conn.execute(text("SELECT current_database()"))).scalar_one()
     admin = await asyncpg.connect(cluster.superuser_dsn, database=database)
     changed = """UPDATE audit SET data = '{"slug": "other"}' WHERE tenant_id = $1 AND data->>'slug' = 'second'"""
     await admin.execute(changed, tenant_id)
     await admin.close()
-    assert [one.check for one in await verify_all(store, tenant_id)] == ["audit_broken"]
+    assert await audit_broken(store, tenant_id) == ["audit_broken"]
+
+
+async def write_as_before(store: Store, tenant_id: UUID, *slugs: str) -> None:
+    previous = b"\0" * 32
+    for slug in slugs:
+        row = {"tenant_id": tenant_id, "id": new_id(), "actor_id": None, "actor_kind": "system", "action": "thing.made"}
+        row |= {"target_kind": "", "target_id": "", "data": {"slug": slug}, "address": "", "at": NOW, "previous": previous}
+        parts = [row["id"], None, "system", "thing.made", "", "", "", NOW.isoformat(), json.dumps(row["data"])]
+        previous = hashlib.sha256(previous + "\x1f".join(str(part) for part in parts).encode()).digest()
+        async with store.transaction(tenant_id) as conn:
+            await conn.execute(audit.insert().values(**row, digest=previous))
+
+
+async def audit_broken(store: Store, tenant_id: UUID) -> list[str]:
+    async with reading(store, tenant_id) as ledger:
+        return [one.check for one in await audit_faults(ledger)]
 
 
 async def test_a_report_joins_daily_sums_with_what_is_not_rolled_up_yet(
