@@ -132,7 +132,7 @@ class Sealer:
             await rows.insert_link(conn, chain.tenant_id, link)
         done.rows += len(found)
         done.links += 1
-        return more
+        return more or high < here.horizon  # what an earlier round had begun is ended; its own time comes next
 
     def _link(self, chain: ChainId, head: Row | None, here: Server, found: list[Row], **position: Any) -> dict[str, Any]:
         """``position``: see :data:`~tollhouse.reports.links.CARRIED`."""
