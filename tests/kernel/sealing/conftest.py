@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -116,6 +117,11 @@ async def drop_databases(cluster: Cluster, names: Sequence[str]) -> None:
     await _as_superuser(cluster.superuser_dsn, drop)
 
 
+def fresh_name() -> str:
+    """As tests/conftest.py names databases: by the process, so that those of one that was killed are dropped."""
+    return f"test_{new_id().hex[-8:]}_{os.getpid()}"
+
+
 async def install(cluster: Cluster, name: str, folder: Path) -> Installation:
     dsn = await make_database(cluster, name)
     world = await open_world(dsn, folder)
@@ -128,7 +134,7 @@ async def install(cluster: Cluster, name: str, folder: Path) -> Installation:
 @pytest.fixture
 async def here(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Installation]:
     """An installation that has sealed nothing yet."""
-    name = f"{cluster.dsn.split('@/', 1)[1].split('?')[0]}_{new_id().hex[-8:]}"
+    name = fresh_name()
     found = await install(cluster, name, tmp_path / "data")
     yield found
     await found.admin.close()

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import Cluster, make_tenant
-from tests.kernel.sealing.conftest import Installation, drop_databases
+from tests.kernel.sealing.conftest import Installation, drop_databases, fresh_name
 from tests.world import KEY, open_world
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.reports import seal_repository, sealing
@@ -371,7 +371,7 @@ async def test_an_older_database_is_named_and_gone_on_with_when_somebody_says_wh
     await here.act()
     await asyncio.to_thread(dump, here, tmp_path / "dump")
     await sealed_thrice(here)
-    name = f"{here.dsn.split('@/', 1)[1].split('?')[0]}_back"
+    name = fresh_name()
     try:
         await restore(cluster.superuser_dsn, name, tmp_path / "dump")
         dsn = here.dsn.replace(here.dsn.split("@/", 1)[1].split("?")[0], name)
