@@ -69,6 +69,8 @@ FIRST: Mapping[str, str] = {
     "POST /api/v1/admin/plans/{plan_id}/restore": "POST /api/v1/admin/plans/{plan_id}/archive",
     "POST /api/v1/admin/tenants/{tenant_id}/resume": "POST /api/v1/admin/tenants/{tenant_id}/suspend",
     "POST /api/v1/admin/users/{user_id}/unblock": "POST /api/v1/admin/users/{user_id}/block",
+    "PUT /api/v1/admin/users/{user_id}/role": "POST /api/v1/admin/users/{user_id}/confirm-email",
+    "POST /console/users/{id}/role": "POST /console/users/{id}/confirm-email",
     "POST /console/connections/{id}/enable": "POST /console/connections/{id}/disable",
     "POST /console/plans/{id}/restore": "POST /console/plans/{id}/archive",
     "POST /console/tenants/{id}/resume": "POST /console/tenants/{id}/suspend",
