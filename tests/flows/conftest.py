@@ -1,15 +1,19 @@
-"""A database of one's own, for stories that begin with an empty installation."""
+"""A database of one's own, for stories that begin with an empty installation, and a browser to look at it."""
 
 from __future__ import annotations
 
 import itertools
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
+from playwright.async_api import Browser
 
 from tests.conftest import Cluster, _fingerprint
+from tests.flows.browser import chromium
+from tests.flows.first import Installation, installation
 
 _numbers = itertools.count()
 
@@ -39,3 +43,17 @@ async def one_wall_dsn(empty_dsn: str, cluster: Cluster) -> str:
     finally:
         await conn.close()
     return empty_dsn
+
+
+@pytest.fixture
+async def first(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Installation]:
+    """An installation in its first hour, listening."""
+    async with installation(empty_dsn, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """The browser, for stories that are marked ``needs_chromium``."""
+    async with chromium() as found:
+        yield found

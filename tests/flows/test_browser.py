@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.flows.browser import DESKTOP, PHONE, Window, chromium, needs_axe, needs_chromium, window
-from tests.flows.first import PASSWORD, Installation, installation
+from tests.flows.browser import DESKTOP, PHONE, Window, needs_axe, needs_chromium, window
+from tests.flows.first import PASSWORD, Installation
+from tests.flows.people import answered, refused, register
 
 pytestmark = needs_chromium
 ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SIZES: Final = [pytest.param(DESKTOP, "light", id="desk"), pytest.param(PHONE, "dark", id="phone")]
-
-
-@pytest.fixture
-async def first(empty_dsn: str, tmp_path: Path) -> AsyncIterator[Installation]:
-    async with installation(empty_dsn, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as found:
-        yield found
-
-
-async def register(ada: Window, email: str = "ada@example.test") -> None:
-    await ada.go("/register")
-    await ada.page.get_by_label("E-mail").fill(email)
-    await ada.page.get_by_label("Password").fill(PASSWORD)
-    await ada.page.locator("main form button.primary").click()
-    await expect(ada.page).not_to_have_url(re.compile("/register"))
 
 
 async def claim(olga: Window, first: Installation) -> None:
@@ -44,16 +23,6 @@ async def claim(olga: Window, first: Installation) -> None:
     await olga.page.get_by_label("Password").fill(PASSWORD)
     await olga.page.locator("form button.primary").click()
     await expect(olga.page).to_have_url(re.compile("/console$"))
-
-
-async def answered(visitor: Window, said: str) -> None:
-    """The demo model repeats what it was told, so an answer is known from the greeting and from the answer before."""
-    await expect(visitor.page.locator(".message.agent").last).to_contain_text(said)
-
-
-def refused(complaint: str) -> bool:
-    """Chromium writes of each answer that is an error into its console; that is no fault of a script."""
-    return complaint.startswith("Failed to load resource")
 
 
 async def test_a_person_talks_without_a_page_being_loaded_and_is_told_when_it_is_enough(

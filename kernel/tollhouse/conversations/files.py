@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,10 @@ from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.store import Store
 
 MAX_NAME = 200
+MAX_PATH = 4_096
+"""How much of what a client calls a file is looked at: of a path the end."""
+LARGE = 256 * 1024
+"""Larger files are looked at in a thread: their type and digest take up to a tenth of a second, and others are served too."""
 
 
 class Sniffed(Protocol):
@@ -63,7 +68,7 @@ class FileService:
             InvalidInput: the type is not supported, the file is empty, or a picture has too many pixels.
             TooLarge: over the upload limit.
         """
-        file = self.describe(data, name)
+        file = await self.describe(data, name)
         await self.keep(who, file, data)
         return file
 
@@ -128,8 +133,11 @@ class FileService:
 
         return remove
 
-    def describe(self, data: bytes, name: str) -> FileRef:
+    async def describe(self, data: bytes, name: str) -> FileRef:
         """What a file with these bytes would be recorded as; the same refusals as :meth:`put`."""
+        return self._describe(data, name) if len(data) <= LARGE else await asyncio.to_thread(self._describe, data, name)
+
+    def _describe(self, data: bytes, name: str) -> FileRef:
         if len(data) > self.limits.size:
             raise TooLarge(f"A file has at most {self.limits.size / 1024**2:.3g} MB.")
         if not data:
@@ -158,6 +166,6 @@ class FileService:
 
 def clean_name(name: str) -> str:
     """A file's name for showing: no folders, no control characters, at most 200 characters; never used as a path."""
-    name = re.split(r"[/\\]", name)[-1]
+    name = re.split(r"[/\\]", name[-MAX_PATH:])[-1]
     name = "".join(char for char in name if char.isprintable()).strip()
     return name[:MAX_NAME] or "file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from tollhouse.plugin.errors import InvalidInput, TooLarge
 
 MAX_FILE: Final = 20 * 1024 * 1024
 MAX_PIXELS: Final = 25_000_000
+MAX_SEGMENTS: Final = 2_000
+"""What a JPEG has before its frame: metadata, a colour profile, a preview; a few hundred segments of 64 kB at most."""
+PIECE: Final = 256 * 1024
+"""Bytes that are looked through at once, so that neither memory nor other turns feel how long a file is."""
 SUPPORTED: Final = "PNG, JPEG, GIF, WebP, PDF, WAV, MP3, Ogg, M4A, WebM sound, plain text (UTF-8)"
 
 
@@ -90,14 +95,19 @@ def _gif(data: bytes) -> Size:
     return width, height
 
 
+_FILL: Final = re.compile(rb"\xff*")
+
+
 def _jpeg(data: bytes) -> Size:
-    """From the first frame header: segments are skipped by their length."""
+    """From the first frame header: segments are skipped by their length, and the fill bytes before a marker at once."""
     at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
+    for _ in range(MAX_SEGMENTS):
+        fill = _FILL.match(data, at)
+        at = fill.end() - 1 if fill is not None else at
+        if at + 9 > len(data) or data[at] != 0xFF:
+            return None
         marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
             at += 2
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
@@ -157,8 +167,12 @@ def _is_mpeg_frame(data: bytes) -> bool:
 def _is_sound_of_mp4(data: bytes) -> bool:
     brand = data[8:12]
     return brand in (b"M4A ", b"M4B ") or (
-        brand in (b"mp42", b"isom", b"iso5", b"dash") and b"soun" in data and b"vide" not in data
+        brand in (b"mp42", b"isom", b"iso5", b"dash") and _holds(data, b"soun") and not _holds(data, b"vide")
     )
+
+
+def _holds(data: bytes, word: bytes) -> bool:
+    return any(data.find(word, at, at + PIECE + len(word)) >= 0 for at in range(0, len(data), PIECE))
 
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
@@ -167,8 +181,16 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 def _document(data: bytes) -> Sniffed | None:
     if data.startswith(b"%PDF-"):
         return Sniffed("file", "application/pdf")
+    return Sniffed("file", "text/plain") if _is_text(data) else None
+
+
+def _is_text(data: bytes) -> bool:
+    """UTF-8 without control characters."""
+    decoder, view = codecs.getincrementaldecoder("utf-8-sig")(), memoryview(data)
     try:
-        text = data.decode("utf-8-sig")
+        for at in range(0, len(data), PIECE):
+            if _CONTROL.search(decoder.decode(view[at : at + PIECE], at + PIECE >= len(data))):
+                return False
     except UnicodeDecodeError:
-        return None
-    return None if _CONTROL.search(text) else Sniffed("file", "text/plain")
+        return False
+    return True

@@ -38,7 +38,7 @@ class FileStore(Protocol):
 
     async def keep(self, who: Principal, file: FileRef, data: bytes) -> None: ...
     async def open(self, who: Principal, file_id: str) -> tuple[FileRef, bytes]: ...
-    def describe(self, data: bytes, name: str) -> FileRef: ...
+    async def describe(self, data: bytes, name: str) -> FileRef: ...
 
 
 class MediaLoader:
@@ -96,7 +96,7 @@ class MediaLoader:
             except NotFound:
                 raise InvalidInput("There is no such upload.", field=f"{where}.file_id") from None
             return _media(ref, data, part.file_id), None
-        return (part, None) if part.data is None else self._described(part, part.data, where)
+        return (part, None) if part.data is None else await self._described(part, part.data, where)
 
     async def _fetched(self, part: Part, where: str) -> Found:
         if not isinstance(part, Media) or part.data is not None:
@@ -105,11 +105,11 @@ class MediaLoader:
             data = await self._fetch(part.url or "")
         except InvalidInput as error:
             raise InvalidInput(error.detail, field=where) from error
-        return self._described(part, data, where)
+        return await self._described(part, data, where)
 
-    def _described(self, part: Media, data: bytes, where: str) -> Found:
+    async def _described(self, part: Media, data: bytes, where: str) -> Found:
         try:
-            ref = self._files.describe(data, part.name or part.type)
+            ref = await self._files.describe(data, part.name or part.type)
         except InvalidInput as error:
             raise InvalidInput(error.detail, field=where) from error
         return _media(ref, data, ref.id), ref

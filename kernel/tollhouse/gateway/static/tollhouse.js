@@ -65,7 +65,7 @@
     const b = e.target.closest('button, a, summary'), d = b?.dataset || {}
     $$('details.menu[open]').forEach(m => { if (!m.contains(e.target) || b && b.localName !== 'summary') m.open = false })
     if (!b) return
-    if ('copy' in d) { const from = d.copy ? $(d.copy) : $('pre', b.closest('.code')); navigator.clipboard?.writeText(from.value ?? from.textContent.trim()).then(() => { const was = [...b.childNodes]; b.replaceChildren('Copied'); setTimeout(() => b.replaceChildren(...was), 1500) }) }
+    if ('copy' in d) { const from = d.copy ? $(d.copy) : $('pre', b.closest('.code')); navigator.clipboard?.writeText(from.value ?? from.content?.textContent ?? (from.localName === 'pre' ? from.textContent : from.textContent.trim())).then(() => { const was = [...b.childNodes]; b.replaceChildren('Copied'); setTimeout(() => b.replaceChildren(...was), 1500) }) }
     if ('dismiss' in d) b.closest('.toast, .notice, dialog')?.remove()
     if (d.themeSet) { const t = d.themeSet === 'auto' ? '' : d.themeSet; store('theme', t); theme(t) }
     if (d.dialog) $(d.dialog)?.showModal()

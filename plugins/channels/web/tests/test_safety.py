@@ -158,7 +158,7 @@ def test_replies_are_readable() -> None:
     assert '<td class="num">2</td>' in html
     assert '<figcaption>python <button class="button plain compact needs-js" type="button" data-copy="">Copy</button>' in html
     assert "print('&lt;')" in html
-    assert ">map (m.example)</a>" in html
+    assert '>map</a> <span class="host">(<bdi>m.example</bdi>)</span>' in html
     assert "<img" not in html
 
 

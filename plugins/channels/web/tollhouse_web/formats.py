@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -37,8 +38,8 @@ def size(value: int) -> str:
 
 
 def beginning(text: str) -> str:
-    """The first words of a text, on one line."""
-    line = " ".join(text.split())
+    """The first words of a text, on one line and without the marks of Markdown."""
+    line = " ".join(_MARKS.sub(" ", text.lstrip()[:400]).split())
     return line if len(line) <= 40 else line[:40].rsplit(" ", 1)[0] + "…"
 
 
@@ -57,6 +58,7 @@ def time(at: datetime, zone: str, kind: str = "relative") -> Markup:
     return Markup('<time datetime="{}" data-relative>{}</time>').format(stamp, shown)
 
 
+_MARKS = re.compile(r"[*_`~#>|\[\]]+")
 _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
 _SYSTEMS = (
     ("iPhone", "iPhone"),

@@ -35,6 +35,7 @@ from tollhouse.plugin import (
     Turns,
 )
 from tollhouse_web import formats, views, words
+from tollhouse_web.prose import PROSE
 from tollhouse_web.views import Card
 
 RECENT = 8
@@ -43,6 +44,13 @@ LOOKED_THROUGH = 50
 """How many of the newest conversations are looked through for them."""
 LOOKED_UP = 20
 """How many unanswered messages of a page are looked up."""
+MOST_FILES = 10
+KINDS = {
+    "image": "image/png,image/jpeg,image/gif,image/webp",
+    "audio": "audio/wav,audio/x-wav,audio/mpeg,audio/ogg,audio/mp4,audio/x-m4a,audio/webm,.wav,.mp3,.ogg,.opus,.m4a,.weba",
+    "file": "application/pdf,.pdf,text/plain,text/*,.txt,.md,.csv,.json,.xml,.yaml,.log",
+}
+"""What the kernel takes of each modality. A picker offers these and no others; the script refuses others before they travel."""
 USUAL = {
     kind.code: kind.title
     for kind in (
@@ -64,7 +72,7 @@ PAGES = 20
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One message. ``html`` for an agent's words, ``text`` for the person's."""
+    """One message. ``text`` as it was written; ``html`` of an agent's words, which are Markdown."""
 
     id: str
     mine: bool
@@ -78,7 +86,7 @@ class Shown:
     @property
     def begins(self) -> str:
         """Its first words: what tells its buttons from those of other messages."""
-        return formats.beginning(str(self.html.striptags()) if self.html else self.text)
+        return formats.beginning(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,8 @@ class Room:
     left: str = ""
     draft: Draft = field(default_factory=Draft)
     recent: Sequence[ConversationInfo] = ()
+    first: bool = True
+    """Whether nothing was said yet."""
 
     @property
     def title(self) -> str:
@@ -118,8 +128,17 @@ class Room:
     def accept(self) -> str:
         """What the file picker offers; empty for an agent that only reads."""
         takes = self.agent.modalities if self.agent else frozenset()
-        kinds = {"image": "image/*", "audio": "audio/*", "file": ".pdf,.txt,.md,.csv,.json,.docx,.xlsx"}
-        return ",".join(kind for name, kind in kinds.items() if name in takes)
+        return ",".join(kinds for name, kinds in KINDS.items() if name in takes)
+
+    @property
+    def takes(self) -> str:
+        """What is said to somebody who chose another kind of file."""
+        return words.wrong_kind(self.agent_name, self.agent.modalities if self.agent else ())
+
+    @property
+    def most_files(self) -> int:
+        """How many files one message holds."""
+        return MOST_FILES
 
 
 def title(conversation: ConversationInfo) -> str:
@@ -132,18 +151,27 @@ def links(recent: Sequence[ConversationInfo]) -> list[tuple[str, str]]:
     return [(f"/chat/{item.id}", title(item)) for item in recent]
 
 
-def shown(message_id: str, mine: bool, parts: Sequence[Part], at: datetime | None) -> Shown:
-    """A message's parts as the page shows them."""
+def said(message_id: str, parts: Sequence[Part], at: datetime | None = None) -> Shown:
+    """What the person said."""
+    return _message(message_id, True, parts, at)
+
+
+async def answered(message_id: str, parts: Sequence[Part], at: datetime | None = None) -> Shown:
+    """What the agent said."""
+    message = _message(message_id, False, parts, at)
+    return (await _rendered([message]))[0]
+
+
+def _message(message_id: str, mine: bool, parts: Sequence[Part], at: datetime | None) -> Shown:
     text = "\n\n".join(part.text for part in parts if isinstance(part, Text))
     media = tuple(part for part in parts if isinstance(part, Media))
-    return Shown(message_id, mine, text, Markup() if mine else _html(text), media, at)
+    return Shown(message_id, mine, text, media=media, at=at)
 
 
-def _html(text: str) -> Markup:
-    # Imported by the first reply that is shown: a process that only serves the API does without the parser's 2 MB.
-    from tollhouse_web import markdown
-
-    return markdown.to_html(text)
+async def _rendered(messages: Sequence[Shown]) -> list[Shown]:
+    """The same with the agent's words as HTML."""
+    pages = iter(await PROSE.of([message.text for message in messages if not message.mine]))
+    return [message if message.mine else replace(message, html=next(pages)) for message in messages]
 
 
 async def recent_of(conversations: Conversations) -> list[ConversationInfo]:
@@ -158,11 +186,13 @@ async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor:
     conversation = await conversations.get(conversation_id)
     found = await conversations.messages(conversation_id, cursor)
     turns = await _unanswered(ctx, found.items)
+    agent = await _agent(ctx, conversation.agent)
     room = Room(
-        agent=await _agent(ctx, conversation.agent),
+        agent=agent,
         agent_name=conversation.agent_name,
         conversation=conversation,
-        messages=[_stored(item, turns) for item in found.items],
+        messages=await _rendered([_stored(item, turns) for item in found.items]) or await _welcome(agent),
+        first=not found.items,
         earlier=found.next_cursor,
     )
     if cursor is not None:
@@ -175,9 +205,14 @@ async def of_conversation(ctx: PluginContext[Any], conversation_id: str, cursor:
 async def with_agent(ctx: PluginContext[Any], name: str) -> Room:
     """A chat that has not begun."""
     agent = await ctx.port(Catalog).agent(name)
-    messages = [shown("welcome", False, (Text(agent.welcome),), None)] if agent.welcome else []
+    messages = await _welcome(agent)
     recent = await recent_of(ctx.port(Conversations))
     return await _with_policy(ctx, Room(agent, agent.name, messages=messages, recent=recent))
+
+
+async def _welcome(agent: AgentInfo | None) -> list[Shown]:
+    """What an agent says before anybody has said anything."""
+    return [await answered("welcome", (Text(agent.welcome),))] if agent is not None and agent.welcome else []
 
 
 async def denied(ctx: PluginContext[Any], decision: Decision, agent: AgentInfo) -> Card:
@@ -248,9 +283,10 @@ async def _unanswered(ctx: PluginContext[Any], messages: Sequence[StoredMessage]
 
 
 def _stored(message: StoredMessage, turns: Mapping[str, TurnResult]) -> Shown:
-    found = shown(message.turn_id or message.id, True, message.parts, message.created_at) if message.role == "user" else None
-    if found is None:
-        return shown(message.id, False, message.parts, message.created_at)
+    # By its turn, where there is one: a page and the fragment that came before it call the same message the same.
+    found = _message(message.turn_id or message.id, message.role == "user", message.parts, message.created_at)
+    if not found.mine:
+        return found
     turn = turns.get(message.turn_id or "")
     return replace(found, trouble=failed(turn, found.begins)) if turn is not None and turn.state == "failed" else found
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Collection, Mapping, Sequence
 
 # -- Everywhere ---------------------------------------------------------------------------------------------------------
 
@@ -175,6 +174,7 @@ EMPTY_MESSAGE = "Write something, or attach a file."
 PICTURE = "Picture"
 FILE_GONE = "A file that is gone"
 TOO_LARGE = "That is too large"
+WRONG_KIND = "This file cannot be sent"
 ENTER_SENDS = "Enter sends"
 ENTER_BREAKS = "Ctrl+Enter sends"
 ENTER_SWITCH = "Change what Enter does"
@@ -427,12 +427,22 @@ def too_large(most: int) -> str:
     return f"These files are {{size}} together; one message holds at most {most_text}. Take one away or choose a smaller one."
 
 
+_KINDS = {
+    "image": "pictures (PNG, JPEG, GIF, WebP)",
+    "audio": "sound (WAV, MP3, Ogg, M4A, WebM)",
+    "file": "PDF and plain text",
+}
+
+
+def wrong_kind(agent: str, modalities: Collection[str]) -> str:
+    """``{name}`` is put in by the script."""
+    kinds = [text for name, text in _KINDS.items() if name in modalities]
+    takes = f"{agent} takes {listed(kinds)}" if kinds else f"{agent} reads what you write, and no files"
+    return f"{{name}}: {takes}. Save it as one of these, or leave it out." if kinds else f"{{name}}: {takes}."
+
+
 def chat_with(agent: str) -> str:
     return f"Chat with {agent}"
-
-
-def picture_link(label: str, address: str) -> str:
-    return f"{label or 'Picture'} ({urlsplit(address).hostname or address})"
 
 
 def status_text(status: str, canceling: bool, paid: bool) -> str:

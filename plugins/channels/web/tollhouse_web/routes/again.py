@@ -48,8 +48,8 @@ async def again(request: Request, conversation_id: str, turn_id: str) -> Respons
         return await _still_not(request, conversation, said, error)
     if not site.by_htmx(request):
         return site.go(request, f"/chat/{conversation.id}#end")
-    mine = room.shown(said.id, True, said.parts, None)
-    answer = room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None
+    mine = room.said(said.id, said.parts)
+    answer = await room.answered(result.id, result.reply.parts, result.created_at) if result.reply else None
     left = views.left_line(await ctx.port(Usage).limits(), await ctx.port(Catalog).agent(conversation.agent))
     values: dict[str, Any] = {"answer": answer, "card": None if answer else room.failed(result, mine.begins), "left": left}
     return site.page(request, "part/again.html", agent_name=conversation.agent_name, **values)
@@ -77,7 +77,7 @@ async def _still_not(request: Request, conversation: ConversationInfo, said: Sto
         found = await room.of_conversation(ctx, conversation.id)
         return site.page(request, "chat.html", error.http_status, headers, room=found, before=None)
     retry = room.again_path(conversation.id, said.turn_id or "") if words.can_help(error.http_code) else ""
-    about = room.shown(said.id, True, said.parts, None).begins
+    about = room.said(said.id, said.parts).begins
     if isinstance(error, AccessDenied):
         denied = await room.denied(ctx, error.decision, await ctx.port(Catalog).agent(conversation.agent))
         card = replace(denied, retry=retry, about=about)

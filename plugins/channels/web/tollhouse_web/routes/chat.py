@@ -75,7 +75,7 @@ async def turn(request: Request, conversation_id: str, turn_id: str) -> Response
     who = conversation.agent_name
     if found.state == "running":
         return site.page(request, "part/running.html", conversation=conversation, agent_name=who, turn=found)
-    answer = room.shown(found.id, False, found.reply.parts, found.created_at) if found.reply else None
+    answer = await room.answered(found.id, found.reply.parts, found.created_at) if found.reply else None
     card = None if answer else room.failed(found)
     return site.page(request, "part/answer.html", message=answer, card=card, agent_name=who)
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
@@ -44,7 +44,6 @@ from tollhouse_web.views import Action, Card
 
 router = APIRouter(include_in_schema=False)
 
-MAX_FILES = 10
 KEPT = "X-Message-Kept"
 """Tells the script that what was written stands in the chat, and does not belong back into the composer."""
 _KEY = re.compile(r"[0-9A-Za-z_-]{8,64}")
@@ -59,6 +58,8 @@ class Said:
     key: str
     text: str
     parts: tuple[Part, ...] = ()
+    first: bool = False
+    """Whether nothing was said before in the chat, as its page knew it."""
 
     @property
     def media(self) -> list[Media]:
@@ -88,6 +89,21 @@ async def send(request: Request) -> Response:
     return await _answered(request, agent, said, result)
 
 
+@router.post("/chat/begin")
+async def begin(request: Request) -> Response:
+    """An empty chat for a message that is about to be sent, so that its page has an address before the answer is there.
+
+    204 where there would be no answer: then the message itself is told why, and leaves no empty chat behind.
+    """
+    ctx = context_of(request)
+    async with _sent(request) as form:
+        agent = await ctx.port(Catalog).agent(_said(form).agent)
+    if not (await ctx.port(Turns).check(agent.slug)).allowed:
+        return Response(status_code=204)
+    conversation = await ctx.port(Conversations).start(agent.slug)
+    return JSONResponse({"id": conversation.id, "path": site.site_of(request).url(_place(conversation.id))})
+
+
 @asynccontextmanager
 async def _sent(request: Request) -> AsyncIterator[FormData]:
     """The form.
@@ -96,11 +112,11 @@ async def _sent(request: Request) -> AsyncIterator[FormData]:
         TooLarge: it has too many files; the library's words for that are not for people.
     """
     try:
-        form = await request.form(max_files=MAX_FILES, max_fields=30)
+        form = await request.form(max_files=room.MOST_FILES, max_fields=30)
     except HTTPException as error:
         if "Too many files" not in str(error.detail):
             raise
-        raise TooLarge(words.too_many_files(MAX_FILES)) from None
+        raise TooLarge(words.too_many_files(room.MOST_FILES)) from None
     try:
         yield form
     finally:
@@ -118,13 +134,14 @@ def _said(form: FormData) -> Said:
         conversation=text("conversation") or None,
         key=key if _KEY.fullmatch(key) else uuid4().hex,
         text=text("text").replace("\r\n", "\n").strip(),
+        first=bool(text("first")) or not text("conversation"),
     )
 
 
 async def _with_parts(ctx: PluginContext[Any], form: FormData, said: Said) -> Said:
     """The words, files that are here already, and new ones."""
     files = ctx.port(Files)
-    refs = [(await files.open(item))[0] for item in form.getlist("attached")[:MAX_FILES] if isinstance(item, str)]
+    refs = [(await files.open(item))[0] for item in form.getlist("attached")[: room.MOST_FILES] if isinstance(item, str)]
     for item in form.getlist("files"):
         if isinstance(item, UploadFile) and item.filename:
             refs.append(await files.put(await item.read(), item.filename))
@@ -138,8 +155,8 @@ async def _with_parts(ctx: PluginContext[Any], form: FormData, said: Said) -> Sa
 async def _answered(request: Request, agent: AgentInfo, said: Said, result: TurnResult) -> Response:
     place = _place(result.conversation_id)
     if not site.by_htmx(request):
-        return site.go(request, f"{place}#end")
-    answer = room.shown(result.id, False, result.reply.parts, result.created_at) if result.reply else None
+        return site.go(request, f"{place}#m{result.id}")
+    answer = await room.answered(result.id, result.reply.parts, result.created_at) if result.reply else None
     card = None if answer else room.failed(result, formats.beginning(said.text))
     return await _turn(request, agent, said, result.conversation_id, answer=answer, card=card, turn_id=result.id)
 
@@ -161,6 +178,12 @@ async def _unanswered(request: Request, agent: AgentInfo, said: Said, error: Tol
     return await _turn(request, agent, said, conversation_id, card=card, turn_id=turn_id, **more)
 
 
+async def _running(request: Request, agent: AgentInfo, said: Said, error: TollhouseError) -> Response:
+    """The same message is being answered already, for a page that is gone: this one waits for the answer in its place."""
+    turn = await context_of(request).port(Turns).get(str(error.extra["turn_id"]))
+    return await _turn(request, agent, said, turn.conversation_id, turn_id=turn.id, running=turn, headers={KEPT: "yes"})
+
+
 async def _turn(
     request: Request,
     agent: AgentInfo,
@@ -170,13 +193,14 @@ async def _turn(
     turn_id: str,
     answer: room.Shown | None = None,
     card: Card | None = None,
+    running: TurnResult | None = None,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """What was said and what came of it; after the first message also what the page around it did not know before."""
     ctx = context_of(request)
     begun = None
-    if said.conversation is None and conversation_id is not None:
+    if said.first and conversation_id is not None:
         begun = await ctx.port(Conversations).get(conversation_id)
         headers = {**(headers or {}), "HX-Replace-Url": site.site_of(request).url(_place(conversation_id))}
     recent = await room.recent_of(ctx.port(Conversations)) if begun else ()
@@ -185,8 +209,9 @@ async def _turn(
         "part/turn.html",
         status,
         headers,
-        mine=replace(room.shown(turn_id, True, said.parts, None), trouble=card),
+        mine=replace(room.said(turn_id, said.parts), trouble=card),
         answer=answer,
+        running=running,
         agent_name=agent.name,
         conversation_id=conversation_id,
         key=uuid4().hex,
@@ -206,6 +231,8 @@ async def _refused(request: Request, agent: AgentInfo, said: Said, error: Tollho
     ctx = context_of(request)
     if isinstance(error, BackendError) and error.extra.get("turn_id") and error.extra.get("conversation_id"):
         return await _unanswered(request, agent, said, error)
+    if error.http_code == "turn_running" and error.extra.get("turn_id") and said.conversation and site.by_htmx(request):
+        return await _running(request, agent, said, error)
     card = await _card(ctx, agent, said, error)
     # What may still have arrived keeps its key: sending it again finds the same turn. What is settled gets a fresh one.
     unsure = isinstance(error, Unavailable | RateLimited) or error.http_code == "turn_running"
