@@ -76,6 +76,10 @@ class Settings(BaseSettings):
     allow_private_model_urls: bool = Field(
         True, description="False: no connection leads to a private address, whatever a tenant was allowed."
     )
+    anchor_url: str = Field(
+        "", description="Where each line of the ledger's anchor is posted as well, as JSON; somebody else's machine."
+    )
+    audit_days: int = Field(0, ge=0, description="Days after which entries of the audit log are given up; 0: never.")
     metrics_public: bool = Field(False, description="Serve /metrics to anybody; else to the operator and loopback only.")
     log_format: str = Field("text", pattern="^(text|json)$", description="text or json.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
@@ -144,6 +148,14 @@ class Settings(BaseSettings):
         ):
             raise ValueError("must be http(s)://host[:port], without a path, a query or a user's name")
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("anchor_url")
+    @classmethod
+    def _an_endpoint(cls, value: str) -> str:
+        parts = _split(value.strip())
+        if value.strip() and (parts is None or parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be an http(s) address")
+        return value.strip()
 
     @field_validator("database_url")
     @classmethod

@@ -77,6 +77,8 @@ class Sealed:
     pending: int = 0
     until: datetime | None = None
     reanchored: list[tuple[datetime, str]] = field(default_factory=list)
+    blanked: int = 0
+    retired: int = 0
 
 
 @dataclass(slots=True)
@@ -169,6 +171,8 @@ class Chain:
             sealed = known is None or row["xid"] < known.xid
             if not marker.fits(row["hash"], row["mark"]) and (marker.knows(row["mark"]) or not (sealed or row["old"])):
                 strange[row["id"]] = "does not bear the mark of what it says: other hands changed it or put it in"
+            if row["refilled"]:
+                strange[row["id"]] = "says something where it was blanked: other hands put it there"
             for name in row["blanked"]:
                 if row["id"] not in self._walk.blanked[name]:
                     strange[row["id"]] = f"has no {name}, and no link says that it was blanked"
@@ -224,7 +228,9 @@ def _note(walk: _Walk, link: Row, found: Sealed) -> None:
     match link["kind"]:
         case "retired":
             walk.retired = max(walk.retired, note["to"])
+            found.retired += note["rows"]
         case "blanked":
             walk.blanked[note["field"]].update(link["ids"])
+            found.blanked += len(link["ids"])
         case "reanchor":
             found.reanchored.append((link["at"], note["reason"]))

@@ -271,7 +271,8 @@ _MARKS = text(
     f"""
     SELECT x.id, x.mark, x.xid, {AUDIT_HASH} AS hash, x.digest <> '' AS old,
            array_remove(ARRAY[CASE WHEN x.address_salt IS NULL AND x.blanked ? 'address' THEN 'address' END,
-                              CASE WHEN x.data_salt IS NULL AND x.blanked ? 'data' THEN 'data' END], NULL) AS blanked
+                              CASE WHEN x.data_salt IS NULL AND x.blanked ? 'data' THEN 'data' END], NULL) AS blanked,
+           x.blanked ? 'address' AND x.address <> '' OR x.blanked ? 'data' AND x.data <> '{{}}' AS refilled
     FROM audit x WHERE x.tenant_id = :tenant ORDER BY x.id
     """
 )

@@ -103,9 +103,10 @@ class Anchor:
                 self._add(text)
             return before.sequence + 1
 
-    def after(self, sequence: int) -> list[str]:
+    def after(self, sequence: int) -> list[tuple[int, str]]:
         """The lines of this file with greater numbers: what an endpoint has not been told yet."""
-        return [text for text in _lines(self.path) if (line := _parse(text)) is not None and line["sequence"] > sequence]
+        found = [(line["sequence"], text) for text in _lines(self.path) if (line := _parse(text)) is not None]
+        return [(number, text) for number, text in found if number > sequence]
 
     def _add(self, text: str) -> None:
         with self.path.open("r+b") as file:

@@ -26,6 +26,7 @@ from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.ports import TurnRequest, TurnResult
 from tollhouse.reports.chain import look_outside
+from tollhouse.reports.forgetting import forget_audit
 from tollhouse.reports.rollup import rebuild
 from tollhouse.reports.sealing import NotSealed
 from tollhouse.reports.verify import verify_all
@@ -38,6 +39,7 @@ from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.sweeper import sweep
 from tollhouse.usage.verify import Difference
 from tollhouse.wiring.container import Container, emitter
+from tollhouse.wiring.endpoint import tell_endpoint
 from tollhouse.wiring.guests import find_guest
 from tollhouse.wiring.jobs import JobHandlers, Jobs
 from tollhouse.wiring.retention import prune
@@ -72,7 +74,7 @@ class Background:
             sweep_holds=lambda: sweep(c.store),
             rebuild_rollups=lambda: rebuild(c.store),
             renew_due=lambda: renew_due(c.store, self_renewing=self.self_renewing(), emit=emit),
-            prune=lambda: prune(c.store),
+            prune=self.forget,
             verify_ledger=self.verify_ledgers,
             seal_ledger=self.seal_ledger,
             alarm=self.alarm,
@@ -126,6 +128,11 @@ class Background:
                 tell = partial(_tell_difference, difference=difference)
                 await store.run(tenant_scope(tenant_id), tell)
 
+    async def forget(self) -> None:
+        """Forget what is past its time, and what is kept of people who were erased."""
+        await prune(self.container.store)
+        await forget_audit(self.container.sealer, self.container.settings.audit_days)
+
     async def seal_ledger(self) -> None:
         """Seal what is new in the ledger and the audit log; what stands in the way of it is an alarm."""
         try:
@@ -139,6 +146,9 @@ class Background:
             )
         for fault in done.anchor_faults if done is not None else ():
             await self.alarm("anchor", f"{fault}; see tollhouse ledger verify")
+        url = self.container.settings.anchor_url
+        if url and done is not None and (why := await tell_endpoint(self.container.sealer, url)):
+            await self.alarm("anchor_endpoint", why)
 
     async def alarm(self, code: str, message: str) -> None:
         """Something of the whole installation; there is no tenant whose page could show it."""

@@ -204,6 +204,9 @@ def unsealed(sealed: Sequence[Sealed]) -> list[str]:
         until = max((one.until for one in chains if one.until), default=None)
         since = f"since {until:%Y-%m-%d %H:%M} UTC" if until else "nothing was sealed yet"
         lines.append(f"{name}: {held} were sealed; {pending} are not yet ({since}), so a change of them may not show")
+    blanked, retired = sum(one.blanked for one in sealed), sum(one.retired for one in sealed)
+    if blanked or retired:
+        lines.append(f"of the audit log {blanked} fields were blanked and {retired} entries given up, in order")
     again = sorted({entry for one in sealed for entry in one.reanchored})
     return lines + [f"re-anchored on {at:%Y-%m-%d %H:%M} UTC: {reason}" for at, reason in again]
 
