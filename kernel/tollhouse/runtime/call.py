@@ -17,11 +17,13 @@ from tollhouse.records import record
 from tollhouse.runtime.bounds import text_bound
 from tollhouse.runtime.polish import joined
 from tollhouse.runtime.prepare import Planned
+from tollhouse.store.json_text import clean, clean_part
 
 log = logging.getLogger(__name__)
 
 MAX_PRIVATE = 500
-PARTS = (Text, Media)
+MAX_WORD = 200
+FINISHES = ("stop", "length", "content_filter", "tool_calls")
 PROVIDERS_OWN = 4_096
 """Input tokens that a provider may add of its own (hidden instructions, what it looked up) and charge for."""
 
@@ -97,6 +99,7 @@ async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]
         completion = _checked(await _bounded(bound, request), call)
         _refuse_empty(completion)
     except BackendError as error:
+        error.detail = clean(error.detail)
         calls.append(_record(call, started, completion, error))
         raise
     calls.append(_record(call, started, completion, None))
@@ -133,13 +136,24 @@ def _name(bound: Bound) -> str:
 def _checked(found: Any, call: Call) -> Completion:
     """What the backend returned, if it is what the contract says."""
     name = call.planned.candidate.backend_name
-    if not isinstance(found, Completion) or not all(isinstance(part, PARTS) for part in found.parts):
+    if not isinstance(found, Completion) or not all(map(_is_part, found.parts)):
         log.error("llm backend %s returned %s instead of a Completion of parts", name, type(found).__name__)
         raise BadCompletion(private=f"the backend returned {type(found).__name__}")
     if found.usage is not None and not isinstance(found.usage, TokenUsage):
         log.error("llm backend %s returned usage of type %s", name, type(found.usage).__name__)
         raise BadCompletion(private=f"the backend returned usage of type {type(found.usage).__name__}")
-    return found
+    # What cannot be stored (a NUL, half a surrogate pair) goes here, so that an answer is the same when it is asked for again.
+    finish = found.finish if found.finish in FINISHES else "stop"
+    parts, model, request_id = tuple(map(clean_part, found.parts)), _word(found.model), _word(found.request_id)
+    return Completion(parts, found.usage, finish, model, request_id)
+
+
+def _word(found: Any) -> str | None:
+    return clean(found[:MAX_WORD]) if isinstance(found, str) else None
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part.text, str) if isinstance(part, Text) else isinstance(part, Media)
 
 
 def _refuse_empty(completion: Completion) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
+
+from tollhouse.plugin.content import Part, Text
 
 
 def json_text(value: Any) -> str:
@@ -32,3 +35,12 @@ def clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean(item) for item in value]
     return value
+
+
+def clean_part(part: Part) -> Part:
+    """A part of a message as it can be stored, and so as it is when it is read again."""
+    if isinstance(part, Text):
+        text = clean(part.text)
+        return part if text is part.text else Text(text)
+    named = {name: clean(getattr(part, name)) for name in ("media_type", "file_id", "url", "name")}
+    return replace(part, **named)

@@ -13,7 +13,6 @@ from uuid import UUID
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.records import record
 from tollhouse.runtime.call import CallRecord
-from tollhouse.store.json_text import clean
 from tollhouse.turns.admit import Admitted
 from tollhouse.turns.counting import NOTHING, Counted, count, most_of
 from tollhouse.usage.entries import Certainty, Entry, Kind
@@ -74,7 +73,7 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
     main.outcome, main.calls = outcome, 1 if answered else 0
     for entry in entries:
         entry.kind = _other_kind(admitted)
-    return Charge(main, tuple(entries), spent, cost, usage, clean(last.reported_model or last.model), tuple(alarms))
+    return Charge(main, tuple(entries), spent, cost, usage, last.reported_model or last.model, tuple(alarms))
 
 
 def interrupted(admitted: Admitted, *, asked: bool = True) -> Charge:
@@ -185,7 +184,7 @@ def _cost(price: Price | None, usage: TokenUsage) -> int | None:
 
 def _detail(call: CallRecord) -> dict[str, Any]:
     facts = {"reported_model": call.reported_model, "request_id": call.request_id, "repair": call.repair or None}
-    return {name: clean(value) for name, value in facts.items() if value is not None and value != call.model}
+    return {name: value for name, value in facts.items() if value is not None and value != call.model}
 
 
 def _other_kind(admitted: Admitted) -> Kind:

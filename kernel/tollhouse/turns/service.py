@@ -16,7 +16,7 @@ import asyncpg
 
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Decision, Principal
-from tollhouse.plugin.content import Text
+from tollhouse.plugin.content import Part, Text
 from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError, Unauthenticated
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnRequest, TurnResult
@@ -27,6 +27,7 @@ from tollhouse.runtime.errors import RunFailed
 from tollhouse.runtime.run import Runtime
 from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id, parse_id
+from tollhouse.store.json_text import clean_part
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
@@ -76,6 +77,7 @@ class TurnService:
         """
         principal = caller.user
         _check(request)
+        request = _storable(request)
         if _has_media(request):  # what becomes of it is told, and fetched, before anything is admitted
             await self._confirm(principal, request.agent)
         ask = Ask.of(caller, request, await self._media.open(principal, request.parts, request.history), source_id)
@@ -296,6 +298,21 @@ def _check(request: TurnRequest) -> None:
             raise InvalidInput("The text holds a NUL character, which cannot be stored.", field=f"parts.{place}.text")
     if request.external_id is not None and not 0 < len(request.external_id) <= MAX_EXTERNAL_ID:
         raise InvalidInput(f"An idempotency key has 1 to {MAX_EXTERNAL_ID} characters.", field="external_id")
+
+
+def _storable(request: TurnRequest) -> TurnRequest:
+    """The request as a conversation will keep it: what the model reads now is what it reads as history later."""
+    parts, history = _clean_parts(request.parts), request.history
+    said = [_clean_parts(message.parts) for message in history]
+    if any(now is not message.parts for now, message in zip(said, history, strict=True)):
+        history = tuple([replace(message, parts=now) for now, message in zip(said, history, strict=True)])
+    return request if parts is request.parts and history is request.history else replace(request, parts=parts, history=history)
+
+
+def _clean_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The very same, if there was nothing to clean: nearly always."""
+    cleaned = tuple(map(clean_part, parts))
+    return parts if cleaned == parts else cleaned
 
 
 def _result(admitted: Admitted, state: Any, *, reply: Any, usage: TokenUsage, model: str) -> TurnResult:
