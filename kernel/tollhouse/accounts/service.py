@@ -20,6 +20,7 @@ from tollhouse.auth.roles import require_over, require_session, valid_role
 from tollhouse.auth.users import User, UserService, blank_user, create_user, grant_operator, user_of
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import NotFound, gather
+from tollhouse.plugin.events import EventName
 from tollhouse.store import audit
 from tollhouse.store.audit import Actor
 from tollhouse.store.scope import OPERATOR
@@ -31,6 +32,14 @@ class StartsSubscription(Protocol):
     """Begins the tenant's default plan for a new user, if there is one."""
 
     def __call__(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, /) -> Awaitable[UUID | None]: ...
+
+
+class Emits(Protocol):
+    """Tells plugins of an event, in the transaction of its cause."""
+
+    def __call__(
+        self, conn: AsyncConnection, tenant_id: UUID, name: EventName, data: Mapping[str, Any], /
+    ) -> Awaitable[None]: ...
 
 
 class Exports(Protocol):
@@ -62,6 +71,7 @@ class AccountService:
         *,
         exports: Mapping[str, Exports] | None = None,
         erases: Sequence[Erases] = (),
+        emit: Emits | None = None,
     ) -> None:
         """``exports`` by the name of its part in the export; ``erases`` in the order in which they are to run."""
         self.store = store
@@ -69,6 +79,7 @@ class AccountService:
         self._passwords = passwords
         self._authenticator = authenticator
         self._start_subscription = start_subscription
+        self._emit = emit
         self._exports = dict(exports or {})
         self._erases = tuple(erases)
 
@@ -83,7 +94,7 @@ class AccountService:
         """
         email, hashed = await self._checked(email, password, name)
         async with self.store.transaction(tenant_id) as conn:
-            return await self._add(conn, tenant_id, email, hashed, name=name, language=language)
+            return await self._add(conn, tenant_id, email, hashed, by="password", name=name, language=language)
 
     async def make_owner(
         self, tenant_id: UUID, email: str, password: str, name: str = "", *, operator: bool = False, actor: Actor
@@ -138,7 +149,7 @@ class AccountService:
     async def _add_owner(
         self, conn: AsyncConnection, tenant_id: UUID, email: str, hashed: str, *, name: str, operator: bool, actor: Actor
     ) -> User:
-        user = await self._add(conn, tenant_id, email, hashed, name=name, role="owner")
+        user = await self._add(conn, tenant_id, email, hashed, by="owner", name=name, role="owner")
         await audit.record(conn, tenant_id, actor, "owner.added", target=("user", user.id))
         if operator:
             await grant_operator(conn, tenant_id, user.id, actor=actor)
@@ -151,6 +162,7 @@ class AccountService:
         email: str,
         hashed: str | None,
         *,
+        by: str,
         name: str = "",
         language: str | None = None,
         role: str | None = None,
@@ -158,6 +170,8 @@ class AccountService:
         user = await create_user(conn, tenant_id, email=email, name=name, language=language, role=role)
         if hashed is not None:
             await repository.set_password(conn, tenant_id, user.id, hashed)
+        if self._emit is not None:
+            await self._emit(conn, tenant_id, "user.registered", {"user_id": user.id, "by": by})
         await self._start_subscription(conn, tenant_id, user.id)
         return user
 
@@ -184,7 +198,7 @@ class AccountService:
         async with self.store.transaction(tenant_id) as conn:
             known = await repository.find_user(conn, tenant_id, email)
             if known is None:
-                user = await self._add(conn, tenant_id, email, None, name=name, role=wanted)
+                user = await self._add(conn, tenant_id, email, None, by="invitation", name=name, role=wanted)
             else:
                 user, waiting = await self._invited(conn, tenant_id, known["id"], wanted)
                 carried = {} if waiting else {"role": wanted, "name": clean_text(name, field="name")}

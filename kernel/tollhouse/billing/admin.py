@@ -215,7 +215,7 @@ class SubscriptionAdmin:
             raise InvalidInput("Say why, in at most 500 characters.", field="reason")
         tenant_id = caller.tenant.id
         async with self.store.transaction(tenant_id) as conn:
-            await self._locked(conn, tenant_id, subscription_id)
+            row = await self._locked(conn, tenant_id, subscription_id)
             named = [limit.agent_id for limit in given if limit.agent_id is not None]
             agents = await repository.agent_names(conn, tenant_id, named) if named else {}
             if errors := limit_errors(given, agents, channels, "#/overrides"):
@@ -226,6 +226,7 @@ class SubscriptionAdmin:
                 for limit in given
             ]
             await rows.replace_overrides(conn, tenant_id, subscription_id, written)
+            await orders.changed(conn, tenant_id, row, row["status"], self.emit)
             data = {"reason": reason, "limits": [f"{one.metric} {one.amount}/{one.window}" for one in given]}
             return await self._done(conn, caller, subscription_id, "subscription.overridden", data)
 
@@ -250,6 +251,7 @@ class SubscriptionAdmin:
             if leaving:
                 values = {"status": "canceled", "cancel_at_period_end": True}
                 await rows.update_subscription(conn, tenant_id, subscription_id, values)
+            await orders.changed(conn, tenant_id, row, "canceled" if leaving else "active", self.emit)
             return await self._done(conn, caller, subscription_id, "subscription.extended", {"periods": periods})
 
     async def end(self, caller: Caller, subscription_id: UUID, reason: str = "") -> SubscriptionInfo:

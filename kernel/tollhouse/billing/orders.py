@@ -11,7 +11,7 @@ the order in which a provider's events come, and how often, makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -72,7 +72,7 @@ async def begin(
     zone, now = await rows.zone_and_now(conn, tenant_id)
     current = await rows.current_subscription(conn, tenant_id, user_id)
     if current is not None:
-        await end(conn, tenant_id, current, now)
+        await end(conn, tenant_id, current, now, emit)
     anchor = (await rows.earliest_free_anchor(conn, tenant_id, user_id) or now) if version.free else now
     until = None
     if periods is not None and not version.free and version.interval != "once":
@@ -95,26 +95,37 @@ async def begin(
         "provider_reference": payer.provider_reference,
     }
     await rows.insert_subscription(conn, tenant_id, values)
-    await emit(
-        conn, tenant_id, "subscription.changed", {"user_id": user_id, "subscription_id": values["id"], "status": "active"}
-    )
-    return UUID(str(values["id"]))
+    await changed(conn, tenant_id, values, str(values["status"]), emit)
+    return subscription_id
 
 
-async def end(conn: AsyncConnection, tenant_id: UUID, subscription: rows.Row, now: datetime) -> None:
+async def begin_default(conn: AsyncConnection, tenant_id: UUID, users: Sequence[UUID], emit: Emit) -> dict[UUID, UUID]:
+    """The default plan begins for those of these users who have no current subscription: user -> subscription."""
+    begun = await rows.start_default(conn, tenant_id, users)
+    for user_id, subscription_id in begun.items():
+        await changed(conn, tenant_id, {"id": subscription_id, "user_id": user_id}, "active", emit)
+    return begun
+
+
+async def changed(conn: AsyncConnection, tenant_id: UUID, subscription: rows.Row, status: str, emit: Emit) -> None:
+    """Tell of what became of a subscription."""
+    data = {"user_id": subscription["user_id"], "subscription_id": subscription["id"], "status": status}
+    await emit(conn, tenant_id, "subscription.changed", data)
+
+
+async def end(conn: AsyncConnection, tenant_id: UUID, subscription: rows.Row, now: datetime, emit: Emit) -> None:
     """End a subscription at once. Its history stays."""
     values = {"status": "ended", "ended_at": now, "grace_until": None}
     await rows.update_subscription(conn, tenant_id, subscription["id"], values)
+    await changed(conn, tenant_id, subscription, "ended", emit)
 
 
 async def end_and_fall_back(
     conn: AsyncConnection, tenant_id: UUID, subscription: rows.Row, now: datetime, emit: Emit = no_event
 ) -> None:
     """End it, and let the default plan begin again."""
-    await end(conn, tenant_id, subscription, now)
-    await rows.start_default(conn, tenant_id, [subscription["user_id"]])
-    data = {"user_id": subscription["user_id"], "subscription_id": subscription["id"], "status": "ended"}
-    await emit(conn, tenant_id, "subscription.changed", data)
+    await end(conn, tenant_id, subscription, now, emit)
+    await begin_default(conn, tenant_id, [subscription["user_id"]], emit)
 
 
 async def locked_order(conn: AsyncConnection, tenant_id: UUID, order_id: UUID, user_id: UUID | None = None) -> rows.Row:
@@ -153,7 +164,7 @@ async def order_paid(
     payer = Payer(order["connection_id"], order["provider"], provider_reference or order["provider_reference"])
     current = await rows.current_subscription(conn, tenant_id, order["user_id"])
     if current is not None and current["plan_version_id"] == order["plan_version_id"] and _can_extend(current, now):
-        await extend(conn, tenant_id, current, now, payer=payer)
+        await extend(conn, tenant_id, current, now, payer=payer, emit=emit)
         subscription_id = current["id"]
     else:
         version = await load_version(conn, tenant_id, order["plan_version_id"])
@@ -192,7 +203,13 @@ def _one_more(current: rows.Row) -> datetime:
 
 
 async def extend(
-    conn: AsyncConnection, tenant_id: UUID, current: rows.Row, now: datetime, *, payer: Payer | None = None
+    conn: AsyncConnection,
+    tenant_id: UUID,
+    current: rows.Row,
+    now: datetime,
+    *,
+    payer: Payer | None = None,
+    emit: Emit = no_event,
 ) -> None:
     """One more interval after the end of what is paid; a cancellation or a missed payment is forgotten."""
     values: dict[str, Any] = {
@@ -206,6 +223,7 @@ async def extend(
         values |= {"connection_id": payer.connection_id, "provider": payer.provider}
         values["provider_reference"] = payer.provider_reference
     await rows.update_subscription(conn, tenant_id, current["id"], values)
+    await changed(conn, tenant_id, current, "active", emit)
 
 
 async def order_refunded(conn: AsyncConnection, tenant_id: UUID, order_id: UUID, *, emit: Emit = no_event) -> bool:
@@ -229,6 +247,7 @@ async def order_refunded(conn: AsyncConnection, tenant_id: UUID, order_id: UUID,
         await end_and_fall_back(conn, tenant_id, current, now, emit)
     else:
         await rows.update_subscription(conn, tenant_id, current["id"], {"period_end": until, "grace_until": None})
+        await changed(conn, tenant_id, current, current["status"], emit)
     return True
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.billing import subscription_repository as rows
-from tollhouse.billing.orders import Emit, no_event
+from tollhouse.billing.orders import Emit, begin_default, changed, no_event
 from tollhouse.store.ids import new_id
 
 if TYPE_CHECKING:
@@ -123,13 +123,13 @@ async def _renew_batch(
         for row in late:
             if row["provider"] not in self_renewing:
                 await _ask_for_payment(conn, tenant_id, row)
-            await _tell(conn, tenant_id, row, "past_due", emit)
+            await changed(conn, tenant_id, row, "past_due", emit)
         # A grace that is over by now ends in the same run.
         over = (await conn.execute(_END, values)).mappings().all()
         done.ended += len(over)
-        done.defaults += len(await rows.start_default(conn, tenant_id, [row["user_id"] for row in over]))
         for row in over:
-            await _tell(conn, tenant_id, row, "ended", emit)
+            await changed(conn, tenant_id, row, "ended", emit)
+        done.defaults += len(await begin_default(conn, tenant_id, [row["user_id"] for row in over], emit))
     return len(users) == BATCH
 
 
@@ -149,8 +149,3 @@ async def _ask_for_payment(conn: AsyncConnection, tenant_id: UUID, row: rows.Row
         "connection_id": row["connection_id"],
     }
     await conn.execute(_ORDER, values)
-
-
-async def _tell(conn: AsyncConnection, tenant_id: UUID, row: rows.Row, status: str, emit: Emit) -> None:
-    data = {"user_id": row["user_id"], "subscription_id": row["id"], "status": status}
-    await emit(conn, tenant_id, "subscription.changed", data)

@@ -210,7 +210,7 @@ class SubscriptionService:
             row = await self._own(conn, tenant_id, subscription_id, user_id)
             _, now = await rows.zone_and_now(conn, tenant_id)
             if row["price_minor"] == 0:
-                await orders.end(conn, tenant_id, row, now)
+                await orders.end(conn, tenant_id, row, now, self.emit)
             elif row["period_end"] is None:
                 raise NoEnd()
             elif row["period_end"] <= now:
@@ -218,10 +218,10 @@ class SubscriptionService:
             else:
                 values = {"status": "canceled", "cancel_at_period_end": True}
                 await rows.update_subscription(conn, tenant_id, subscription_id, values)
+                await orders.changed(conn, tenant_id, row, "canceled", self.emit)
             for order in await rows.pending_orders(conn, tenant_id, user_id):
                 if order["subscription_id"] == subscription_id:
                     await orders.order_canceled(conn, tenant_id, order["id"])
-            await self._changed(conn, tenant_id, user_id, subscription_id, "canceled")
             return await self._info(conn, tenant_id, subscription_id)
 
     async def resume(self, caller: Caller, subscription_id: UUID) -> SubscriptionInfo:
@@ -248,7 +248,7 @@ class SubscriptionService:
                 raise SubscriptionOver()
             values = {"status": "active", "cancel_at_period_end": False}
             await rows.update_subscription(conn, tenant_id, subscription_id, values)
-            await self._changed(conn, tenant_id, user_id, subscription_id, "active")
+            await orders.changed(conn, tenant_id, row, "active", self.emit)
             return await self._info(conn, tenant_id, subscription_id)
 
     async def cancel_order(self, caller: Caller, order_id: UUID) -> OrderInfo:
@@ -273,10 +273,6 @@ class SubscriptionService:
         if row["status"] == "ended":
             raise SubscriptionOver()
         return row
-
-    async def _changed(self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, subscription_id: UUID, status: str) -> None:
-        data = {"user_id": user_id, "subscription_id": subscription_id, "status": status}
-        await self.emit(conn, tenant_id, "subscription.changed", data)
 
     async def _info(self, conn: AsyncConnection, tenant_id: UUID, subscription_id: UUID) -> SubscriptionInfo:
         row = await rows.get_subscription(conn, tenant_id, subscription_id)

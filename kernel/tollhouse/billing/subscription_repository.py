@@ -89,12 +89,14 @@ async def current_subscription(conn: AsyncConnection, tenant_id: UUID, user_id: 
     return row
 
 
-async def end_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
-    """End what a user is subscribed to; an order that waits for payment can be confirmed no more."""
+async def end_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> UUID | None:
+    """End what a user is subscribed to, and say which; an order that waits for payment can be confirmed no more."""
     own = and_(subscriptions.c.tenant_id == tenant_id, subscriptions.c.user_id == user_id, subscriptions.c.status.in_(CURRENT))
-    await conn.execute(update(subscriptions).where(own).values(status="ended", ended_at=func.app_now()))
+    ended = update(subscriptions).where(own).values(status="ended", ended_at=func.app_now()).returning(subscriptions.c.id)
+    subscription_id: UUID | None = (await conn.execute(ended)).scalar_one_or_none()
     waiting = and_(orders.c.tenant_id == tenant_id, orders.c.user_id == user_id, orders.c.state == "pending")
     await conn.execute(update(orders).where(waiting).values(state="canceled"))
+    return subscription_id
 
 
 _SUBSCRIBED = (

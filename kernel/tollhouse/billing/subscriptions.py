@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.billing import subscription_repository as rows
 from tollhouse.billing.entitlements import Override, Subscription
+from tollhouse.billing.orders import Emit, begin_default
 from tollhouse.billing.plans import PlanLimit
+
+
+def starts_default(emit: Emit) -> Callable[[AsyncConnection, UUID, UUID], Awaitable[UUID | None]]:
+    """:func:`start_default`, of which plugins are told."""
+
+    async def start(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> UUID | None:
+        return (await begin_default(conn, tenant_id, [user_id], emit)).get(user_id)
+
+    return start
 
 
 async def start_default(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> UUID | None:

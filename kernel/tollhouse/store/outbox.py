@@ -3,7 +3,7 @@
 Two kinds of rows; whoever writes them by hand (a turn's hot path does) keeps to this:
 
 - ``kind="event"``: ``subscriber`` is the plugin's name, ``key`` is ``""``,
-  ``payload`` is ``{"id": uuid, "name": "turn.finished", "occurred_at": iso, "data": {…}}``.
+  ``payload`` is what ``event_payload`` gives: ``{"id": uuid, "name": "turn.finished", "occurred_at": iso, "data": {…}}``.
 - ``kind="delivery"``: ``subscriber`` is the connection's id, ``key`` is the chat,
   ``payload`` is ``{"connection_id": uuid, "recipient": "…", "payload": {…}}``: one vendor message.
 
@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.plugin.errors import Conflict, NotFound
 from tollhouse.plugin.events import Event
 from tollhouse.store import audit
+from tollhouse.store.event_data import event_payload
 from tollhouse.store.ids import new_id
 from tollhouse.store.json_text import clean
 from tollhouse.store.models import outbox
@@ -63,7 +64,7 @@ async def add(
 
 async def add_event(conn: AsyncConnection, event: Event, subscribers: Iterable[str]) -> None:
     """Tell each of these plugins."""
-    payload = {"id": str(event.id), "name": event.name, "occurred_at": event.occurred_at.isoformat(), "data": dict(event.data)}
+    payload = event_payload(event.name, event.data, event.occurred_at, event.id)
     for plugin in subscribers:
         await add(conn, event.tenant_id, "event", plugin, payload)
 

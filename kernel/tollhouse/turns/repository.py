@@ -232,5 +232,14 @@ DENIED = Statement(
     VALUES (:tenant, :id, :user_id, :agent, :channel, :reason, date_trunc('minute', app_now()), :decision::jsonb)
     ON CONFLICT (tenant_id, user_id, agent, channel, reason, minute)
     DO UPDATE SET count = denials.count + 1, last_at = app_now(), decision = excluded.decision
+    RETURNING count = 1
+    """
+)
+TOLD = Rows("told", id="uuid", subscriber="text")
+TELL = Statement(
+    f"""
+    WITH {TOLD.cte}
+    INSERT INTO outbox (tenant_id, id, kind, subscriber, payload)
+    SELECT :tenant, told.id, 'event', told.subscriber, :payload::jsonb FROM told
     """
 )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -25,9 +24,10 @@ from tollhouse.policy.engine import PolicyEngine, refusal
 from tollhouse.policy.rules import TURN_SCOPE, AccessRequest
 from tollhouse.runtime.errors import RunFailed
 from tollhouse.runtime.run import Runtime
+from tollhouse.store.event_data import event_payload
 from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id, parse_id
-from tollhouse.store.json_text import clean_part
+from tollhouse.store.json_text import clean_part, json_text
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
 from tollhouse.turns import repository as sql
@@ -59,8 +59,11 @@ class TurnService:
         settlement: Settlement,
         media: MediaLoader,
         busy: set[UUID],
+        *,
+        denial_subscribers: Sequence[str] = (),
     ) -> None:
-        """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again."""
+        """``busy``: the holds that this process works on (``Runner.busy``); the settlement takes them out again.
+        ``denial_subscribers``: the plugins that want to hear of denied turns."""
         self.store = store
         self.policy = policy
         self._admissions: Groups[Ask, Admitted] = Groups(store.lane, admission.admit, abandoned=self._never_ran)
@@ -68,6 +71,7 @@ class TurnService:
         self._settlement = settlement
         self._media = media
         self._busy = busy
+        self._denial_subscribers = tuple(denial_subscribers)
 
     async def run(self, caller: Caller, request: TurnRequest, source_id: UUID | None = None) -> TurnResult:
         """Run a turn to its end. ``source_id``: the connection it came by, for messengers; else the user.
@@ -137,19 +141,16 @@ class TurnService:
             raise
 
     async def _record_denial(self, principal: Principal, agent: str, decision: Decision) -> None:
-        """Remember why, so that it can be answered later; repeats within a minute share a row."""
+        """Remember why, so that it can be answered later; repeats within a minute share a row, and are one event."""
+        data = {"user_id": principal.user_id, "agent": agent[:200], "channel": principal.channel, "reason": decision.reason}
 
         async def write(conn: Any) -> None:
-            await sql.DENIED.rows(
-                conn,
-                tenant=principal.tenant_id,
-                id=new_id(),
-                user_id=principal.user_id,
-                agent=agent[:200],
-                channel=principal.channel,
-                reason=decision.reason,
-                decision=json.dumps(decision.problem_members()),
-            )
+            members = json_text(decision.problem_members())
+            first = await sql.DENIED.value(conn, tenant=principal.tenant_id, id=new_id(), **data, decision=members)
+            if first and self._denial_subscribers:
+                told = [{"id": new_id(), "subscriber": name} for name in self._denial_subscribers]
+                payload = json_text(event_payload("turn.denied", data))
+                await sql.TELL.rows(conn, tenant=principal.tenant_id, payload=payload, **sql.TOLD.params(told))
 
         await self.store.run(tenant_scope(principal.tenant_id), write)
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,6 +15,7 @@ from tollhouse.plugin.content import Reply
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.records import record
 from tollhouse.store.errors import DatabaseDown
+from tollhouse.store.event_data import EVENTS, event_payload
 from tollhouse.store.groups import Groups
 from tollhouse.store.ids import new_id
 from tollhouse.store.json_text import json_text
@@ -222,19 +222,4 @@ def _turn(ended: Ended) -> dict[str, Any]:
 
 def _event(ended: Ended) -> dict[str, Any]:
     main = ended.charge.main
-    return {
-        "id": str(new_id()),
-        "name": "turn.finished",
-        "occurred_at": datetime.now(UTC).isoformat(),
-        "data": {
-            "turn_id": str(main.turn_id),
-            "user_id": str(main.user_id),
-            "agent_id": str(main.agent_id),
-            "channel": main.channel,
-            "outcome": main.outcome,
-            "input_tokens": main.input_tokens,
-            "output_tokens": main.output_tokens,
-            "cost": main.cost,
-            "cost_currency": main.cost_currency,
-        },
-    }
+    return event_payload("turn.finished", {field: getattr(main, field) for field in EVENTS["turn.finished"]})

@@ -54,15 +54,15 @@ class Background:
         self.container = c = container
         self.intake = Intake(c.store, c.blobs, self.find_tenant, self.connect)
         self.relay = Relay(c.store, {"delivery": Deliver(self.connect), "event": TellPlugin(c.host.notify)})
+        emit = emitter(c.host)
         messages = MessageHandler(
             c.store,
             c.blobs,
             connect=self.connect,
-            find_guest=lambda tenant_id, sender, channel: find_guest(c.store, tenant_id, sender, channel),
+            find_guest=lambda tenant_id, sender, channel: find_guest(c.store, tenant_id, sender, channel, emit),
             default_agent=self.default_agent,
             run_turn=self.run_turn,
         )
-        emit = emitter(c.host)
 
         async def apply_payment(conn: AsyncConnection, row: InboxRow) -> None:
             event = payment_from_json(row.payload)

@@ -25,12 +25,13 @@ from tollhouse.auth.throttle import LoginThrottle
 from tollhouse.auth.trail import AuditTrail
 from tollhouse.auth.users import UserService
 from tollhouse.billing.admin import SubscriptionAdmin
+from tollhouse.billing.orders import Emit
 from tollhouse.billing.plan_service import PlanService
 from tollhouse.billing.plans import PlanCache
 from tollhouse.billing.ports import SubscriptionsPort
 from tollhouse.billing.repository import cost_limit_in_use
 from tollhouse.billing.service import SubscriptionService
-from tollhouse.billing.subscriptions import start_default
+from tollhouse.billing.subscriptions import starts_default
 from tollhouse.conversations.files import FileLimits, FileService
 from tollhouse.conversations.ports import ConversationsPort, FilesPort
 from tollhouse.conversations.service import ConversationService
@@ -43,7 +44,7 @@ from tollhouse.host.http import Http
 from tollhouse.host.loader import load_plugins
 from tollhouse.plugin import ports
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.events import Event
+from tollhouse.plugin.events import Event, EventName
 from tollhouse.plugin.llm import ModelPrice, SuggestsPrices
 from tollhouse.policy.engine import PolicyEngine, WorstPrices, refusal
 from tollhouse.policy.facts import Facts
@@ -158,6 +159,7 @@ def build(
     port_factories: dict[type[Any], Callable[[Caller], Any]] = {}
     contexts = Contexts(host, store, http, port_factories)
     connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
+    emit = emitter(host)
     passwords, throttle, authenticator = Passwords(), LoginThrottle(settings, rates), Authenticator(store, settings)
     cache = PlanCache(store)
     plans = PlanService(store, cache)
@@ -182,6 +184,7 @@ def build(
         Settlement(store, host.subscribers("turn.finished"), runner.busy),
         MediaLoader(files, (outbound or Outbound()).fetch),
         runner.busy,
+        denial_subscribers=host.subscribers("turn.denied"),
     )
     container = Container(
         settings=settings,
@@ -206,16 +209,17 @@ def build(
             users,
             passwords,
             authenticator,
-            start_default,
+            starts_default(emit),
             exports=EXPORTS,
-            erases=erases(files),
+            erases=erases(files, emit),
+            emit=emit,
         ),
         contexts=contexts,
         connections=connections,
         agents=agents,
         plans=plans,
-        subscriptions=SubscriptionService(store, plans, connections, emitter(host)),
-        subscription_admin=SubscriptionAdmin(store, plans, emitter(host)),
+        subscriptions=SubscriptionService(store, plans, connections, emit),
+        subscription_admin=SubscriptionAdmin(store, plans, emit),
         prices=prices,
         policy=policy,
         turns=turns,
@@ -304,10 +308,10 @@ def suggested_prices(host: Host) -> Iterable[tuple[str, ModelPrice]]:
                 yield name, price
 
 
-def emitter(host: Host) -> Any:
+def emitter(host: Host) -> Emit:
     """Writes an event for each plugin that wants it, in the transaction of what happened."""
 
-    async def emit(conn: AsyncConnection, tenant_id: UUID, name: Any, data: Mapping[str, Any]) -> None:
+    async def emit(conn: AsyncConnection, tenant_id: UUID, name: EventName, data: Mapping[str, Any]) -> None:
         subscribers = host.subscribers(name)
         if subscribers:
             now = (await conn.exec_driver_sql("SELECT app_now()")).scalar_one()

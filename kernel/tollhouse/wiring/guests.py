@@ -9,19 +9,19 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth.models import identities, users
-from tollhouse.billing.subscriptions import start_default
+from tollhouse.billing.orders import Emit, begin_default, no_event
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.events import Sender
 from tollhouse.store.ids import new_id
 from tollhouse.store.store import Store
 
 
-async def find_guest(store: Store, tenant_id: UUID, sender: Sender, channel: str) -> Principal:
+async def find_guest(store: Store, tenant_id: UUID, sender: Sender, channel: str, emit: Emit = no_event) -> Principal:
     """The person behind ``sender``; a new guest on the tenant's default plan if nobody is."""
     async with store.transaction(tenant_id) as conn:
         user_id = await _known(conn, tenant_id, sender)
         if user_id is None:
-            user_id = await _make(conn, tenant_id, sender)
+            user_id = await _make(conn, tenant_id, sender, emit)
         row = (await conn.execute(select(users).where(users.c.tenant_id == tenant_id, users.c.id == user_id))).mappings().one()
     return Principal(
         tenant_id,
@@ -47,7 +47,7 @@ async def _known(conn: AsyncConnection, tenant_id: UUID, sender: Sender) -> UUID
     return found
 
 
-async def _make(conn: AsyncConnection, tenant_id: UUID, sender: Sender) -> UUID:
+async def _make(conn: AsyncConnection, tenant_id: UUID, sender: Sender, emit: Emit) -> UUID:
     user_id = new_id()
     async with conn.begin_nested() as savepoint:
         await conn.execute(
@@ -71,5 +71,6 @@ async def _make(conn: AsyncConnection, tenant_id: UUID, sender: Sender) -> UUID:
         known = await _known(conn, tenant_id, sender)
         assert known is not None, "the identity that was in the way is there"
         return known
-    await start_default(conn, tenant_id, user_id)
+    await emit(conn, tenant_id, "user.registered", {"user_id": user_id, "by": sender.provider})
+    await begin_default(conn, tenant_id, [user_id], emit)
     return user_id

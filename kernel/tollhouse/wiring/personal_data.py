@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.accounts.service import Erases, Exports
 from tollhouse.billing import subscription_repository as billing
+from tollhouse.billing.orders import Emit, changed, no_event
 from tollhouse.conversations import files_repository, repository
 from tollhouse.conversations.files import FileService
 from tollhouse.delivery.forget import erase_messages
@@ -22,12 +26,18 @@ EXPORTS: Mapping[str, Exports] = {
 """Beside the account itself: the name of each part, and who knows it."""
 
 
-def erases(files: FileService) -> Sequence[Erases]:
+def erases(files: FileService, emit: Emit = no_event) -> Sequence[Erases]:
     """In their order: a turn that is still running must lose its words before its conversation goes."""
+
+    async def end_subscription(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
+        ended = await billing.end_of_user(conn, tenant_id, user_id)
+        if ended is not None:
+            await changed(conn, tenant_id, {"id": ended, "user_id": user_id}, "ended", emit)
+
     return (
         partial(erase_messages, blobs=files.blobs),
         forget_replies_of_user,
         repository.delete_of_user,
         files.erase,
-        billing.end_of_user,
+        end_subscription,
     )

@@ -80,7 +80,8 @@ async def test_messages_of_one_chat_are_sent_in_order_and_others_pass(stage: Any
 
 
 def _event(tenant_id: UUID) -> Event:
-    return Event(new_id(), "order.paid", tenant_id, NOON, {"order": "1"})
+    order = {"order_id": str(new_id()), "user_id": None, "subscription_id": None, "amount_minor": 1900, "currency": "EUR"}
+    return Event(new_id(), "order.paid", tenant_id, NOON, order)
 
 
 async def test_a_plugin_that_fails_holds_up_no_other(stage: Any, tenant_id: UUID, other_tenant_id: UUID) -> None:
