@@ -250,6 +250,17 @@ def ledger_reanchor(reason: str) -> None:
     say(in_container(lambda c: reanchor_ledgers(c, reason)))
 
 
+@ledger.command("rebuild")
+def ledger_rebuild() -> None:
+    """Make the daily sums anew from the ledger; reports go on with the old ones until it is done."""
+    from tollhouse.wiring.commands import rebuild_sums
+    from tollhouse.wiring.progress import Progress
+
+    with Progress(sys.stderr) as progress:
+        in_container(lambda c: rebuild_sums(c, progress.of))
+    say("the daily sums are those of the ledger")
+
+
 @cli.group()
 def keys() -> None:
     """The master key."""

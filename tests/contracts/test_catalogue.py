@@ -24,7 +24,8 @@ from tollhouse.wiring.schema import include_object, metadata
 # The closed list: every other table belongs to tenants. A new name here is a decision, not a detail.
 OF_THE_INSTALLATION = {"installation", "runners", "tenants", "watermarks"}
 OF_THE_TOOLS = {"alembic_version"}
-OPEN = {"alembic_version", "runners"}  # readable in every scope: the schema's version, and which processes there are
+# Readable in every scope: the schema's version, which processes there are, and how far the sums of all are.
+OPEN = {"alembic_version", "runners", "watermarks"}
 WITHOUT_ANCHOR = {"entries", "holds", "turns"}  # written beside the rows they name, in one statement: no foreign keys
 
 TABLES = {table.name: table for table in metadata.tables.values()}

@@ -143,6 +143,8 @@ async def furnish(house: House, name: str, *, operator: bool = False, outcome: s
     filler = Filler(tenant_id, secret, face, outcome)
     async with house.store.transaction(tenant_id) as conn:
         await filler.fill(conn)
+    async with house.store.operator() as conn:
+        await filler.fill(conn, beside=True)
     made = Furnished(tenant_id, slug, secret, face, filler.known(slug), filler.owner, filler.ids["users"])
     await house.container.blobs.put(blob_key(tenant_id, filler.ids["files"]), PIXEL + secret.encode())
     await _furnish_people(house, made, operator)
@@ -197,10 +199,13 @@ class Filler:
     def email(self, name: str) -> str:
         return f"{name}-{self.secret}@example.test"
 
-    async def fill(self, conn: Any) -> None:
+    async def fill(self, conn: Any, *, beside: bool = False) -> None:
+        """``beside``: what the application may only read, in the scope of the operator."""
         for table in self.tables:
             if table.name in ("audit", "operators", "seals"):
                 continue  # logs and their seals have writers of their own; who runs the installation is decided by the test
+            if ("i" not in table.info["app"]) is not beside:
+                continue
             await conn.execute(insert(table).values(self.row(table)))
             for more in self.more.get(table.name, ()):
                 await conn.execute(insert(table).values({"tenant_id": self.tenant_id, **more}))
@@ -345,6 +350,7 @@ class Filler:
                 "input_per_million": 1,
                 "output_per_million": 1,
             },
+            "usage_sums": {"generation": 1, "grain": "user", "day": date(2026, 1, 1), "user_id": i["users"]},
             "usage_daily": {"day": date.today(), "user_id": i["users"], "agent_id": i["agents"], "cost_currency": "USD"},  # noqa: DTZ011
             "denials": {"reason": "limit_reached", "minute": self.now},
             "alarms": {"code": "unknown_price", "subject": f"scripted/{self.secret}"},

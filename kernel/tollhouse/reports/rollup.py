@@ -1,93 +1,91 @@
-"""Daily sums of the ledger, rebuilt by the worker: a projection that can be thrown away and made again.
+"""Daily sums of the ledger, brought forward by what is new: a projection that can be thrown away and made again.
 
 An entry carries the number of the transaction that wrote it. A run takes the entries from the watermark up to the oldest
 transaction that is still running: everything below is committed or gone for every snapshot, so no entry is ever missed, however
-late its transaction commits. The days that these entries fall on (local days of their tenant) are summed up again from the
-ledger as a whole, so a repeated run changes nothing.
+late its transaction commits. What they add and the watermark's move are one transaction: whatever dies, no entry is added
+twice. What a run costs follows what is new, however long the day or the ledger is.
 
-Numbers of transactions belong to a server. Where a dump was restored on another one, the watermark is not of that server, and
-everything is summed up once more.
+Where the watermark is of another server (a dump was restored) or there is none, everything is summed up anew, in pieces, beside
+what is read meanwhile, and then read from one moment to the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from sqlalchemy import select
 
-from tollhouse.reports import repository as rows
-from tollhouse.store.pieces import months_between
+from tollhouse.reports import sums
+from tollhouse.store.pieces import Tell, cut, untold, walk
 from tollhouse.tenants.models import tenants
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
 
-NAME = "usage_daily"
-DAYS = 7
-"""Days of one tenant that are summed up in one transaction."""
+STEP: Final = 100_000
+"""Transactions whose entries are added in one: a worker that was away for long catches up in pieces."""
+TIMEOUT: Final = "10min"
 
 
-@dataclass(slots=True)
-class Rebuilt:
-    """What one run did: how many local days of how many tenants, and up to which transaction."""
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """What one run did: how many sums it changed, and up to which transaction all is in."""
 
-    tenants: int = 0
-    days: int = 0
-    up_to: int = 0
-
-
-async def rebuild(store: Store) -> Rebuilt:
-    """Bring ``usage_daily`` up to the last transaction that all snapshots see. One run at a time; a second one waits its turn.
-
-    The watermark moves only after every tenant's days are written: a run that dies is repeated as a whole.
-    """
-    async with store.operator() as conn:
-        low = await rows.watermark(conn, NAME)
-        high = await rows.horizon(conn)
-        touched = _by_tenant(await rows.touched_days(conn, low, high)) if low else None
-    done = Rebuilt(up_to=high)
-    for tenant_id, days in (await _everything(store) if touched is None else touched).items():
-        for some in batched(days, DAYS):
-            async with store.operator() as conn:
-                # Another process may be at the same days: the one that comes second sums up what the first has seen, and more.
-                await rows.lock_rollup(conn, tenant_id)
-                await rows.rebuild_days(conn, tenant_id, some)
-        done.tenants += 1
-        done.days += len(days)
-    async with store.operator() as conn:
-        await rows.advance(conn, NAME, high)
-    return done
+    sums: int
+    up_to: int
 
 
-async def _everything(store: Store) -> dict[UUID, list[date]]:
-    """Every day of every tenant, found month by month: no statement reads the whole ledger."""
-    async with store.operator() as conn:
-        tenant_ids = (await conn.execute(select(tenants.c.id))).scalars().all()
-    found: dict[UUID, list[date]] = {}
-    for tenant_id in tenant_ids:
+async def roll(store: Store) -> Rolled:
+    """Add what is new. While another process does, there is nothing to do."""
+    changed = 0
+    while True:
         async with store.operator() as conn:
-            span = await rows.span(conn, tenant_id)
-        days: set[date] = set()
-        for low, high in months_between(*span) if span else ():
+            await sums.by_ranges(conn, TIMEOUT)
+            mark = await sums.lock_mark(conn)
+            if mark is None:
+                known = await sums.read_mark(conn)
+                if known is not None:
+                    return Rolled(changed, known.xid)
+            if mark is not None and mark.here:
+                high = await sums.horizon(conn)
+                upto = min(high, mark.xid + STEP)
+                added = await sums.add_new(conn, mark, upto)
+                if not added and upto < high:
+                    await sums.add_new(conn, mark, await sums.following(conn, upto, high))
+                changed += added
+                if upto == high:
+                    return Rolled(changed, high)
+                continue
+        return await rebuild(store)
+
+
+async def rebuild(store: Store, tell: Callable[[str], Tell] = lambda tenant: untold) -> Rolled:
+    """Sum up everything anew. A run that dies leaves sums that nobody reads, and the next one removes them."""
+    async with store.operator() as conn:
+        generation = await sums.new_generation(conn)
+        mark = await sums.horizon(conn)
+        slugs = {row.id: row.slug for row in await conn.execute(select(tenants.c.id, tenants.c.slug).order_by(tenants.c.slug))}
+    ceiling = 0
+    for tenant_id, slug in slugs.items():
+        async with store.operator() as conn:
+            await sums.by_ranges(conn, TIMEOUT)
+            pieces = await cut(conn, tenant_id)
+        for piece in walk(pieces, tell(slug)):
             async with store.operator() as conn:
-                days.update(await rows.days_between(conn, tenant_id, low, high))
-        if days:
-            found[tenant_id] = sorted(days)
-    return found
+                await sums.by_ranges(conn, TIMEOUT)
+                ceiling = max(ceiling, await sums.add_piece(conn, tenant_id, piece, generation, mark))
+    async with store.operator() as conn:
+        newest = await sums.switch(conn, sums.Mark(mark, generation, ceiling))
+    for tenant_id in slugs:
+        await _forget(store, tenant_id, generation if newest else generation + 1)
+    return Rolled(0, mark)
 
 
-def _by_tenant(touched: list[tuple[UUID, date]]) -> dict[UUID, list[date]]:
-    found: dict[UUID, list[date]] = {}
-    for tenant_id, day in touched:
-        found.setdefault(tenant_id, []).append(day)
-    return found
-
-
-def batched(days: Sequence[date], size: int) -> Iterator[Sequence[date]]:
-    """The same in pieces of at most ``size``."""
-    for start in range(0, len(days), size):
-        yield days[start : start + size]
+async def _forget(store: Store, tenant_id: UUID, generation: int) -> None:
+    more = True
+    while more:
+        async with store.operator() as conn:
+            more = await sums.forget(conn, tenant_id, generation)

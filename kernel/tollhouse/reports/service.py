@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.money import exponent
 from tollhouse.reports import repository as rows
+from tollhouse.reports.sums import Mark, by_ranges, read_mark
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
 
-LIVE_DAYS = 2
+TIMEOUT = "5s"
 MAX_DAYS = 731
 MAX_ROWS = 10_000
 NANO = 9
@@ -66,8 +71,8 @@ class MarginRow:
 class ReportService:
     """Reports of one tenant by its local days, both ends included.
 
-    Days before yesterday come from the daily sums. Today and yesterday are summed up from the ledger itself, so that a report
-    is right to the last entry; an older day lags behind only for what was posted to it since the last rebuild.
+    They come from the daily sums, and from the ledger itself what is newer than those: right to the last entry of any day, and
+    no slower when the day or the ledger is long. Only a worker that is away makes them slower, by what it has not added yet.
     """
 
     def __init__(self, store: Store) -> None:
@@ -82,9 +87,8 @@ class ReportService:
             InvalidInput: an unknown group, or a range that is too long or the wrong way round.
         """
         _check(by, rows.GROUPS, first, last)
-        async with self.store.transaction(tenant_id) as conn:
-            live = await rows.today(conn, tenant_id) - timedelta(days=LIVE_DAYS - 1)
-            found = await rows.usage(conn, tenant_id, by, first, last, max(live, first), min(limit, MAX_ROWS), order)
+        async with _snapshot(self.store.transaction(tenant_id)) as (conn, mark):
+            found = await rows.usage(conn, tenant_id, by, first, last, mark, min(limit, MAX_ROWS), order)
         return [UsageRow(**row) for row in found]
 
     async def top(self, tenant_id: UUID, by: str, first: date, last: date, limit: int = 10) -> Sequence[UsageRow]:
@@ -114,16 +118,25 @@ class ReportService:
         return margins(earned, await self.usage(tenant_id, by, first, last))
 
     async def margin_by_tenant(self, first: date, last: date) -> Sequence[MarginRow]:
-        """The operator's view over all tenants; cost from the daily sums alone.
+        """The operator's view over all tenants.
 
         Raises:
             InvalidInput: as :meth:`usage`.
         """
         _check("tenant", rows.REVENUE_GROUPS, first, last)
-        async with self.store.operator() as conn:
+        async with _snapshot(self.store.operator()) as (conn, mark):
             earned = [RevenueRow(**row) for row in await rows.revenue(conn, None, "tenant", first, last)]
-            spent = await rows.cost_by_tenant(conn, first, last)
+            spent = await rows.cost_by_tenant(conn, first, last, mark)
         return margins(earned, [_cost_only(row) for row in spent])
+
+
+@asynccontextmanager
+async def _snapshot(transaction: AbstractAsyncContextManager[AsyncConnection]) -> AsyncIterator[tuple[AsyncConnection, Mark]]:
+    """A transaction that sees one state of sums, watermark and ledger: an entry is in the sums or newer, and never both."""
+    async with transaction as conn:
+        await conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        await by_ranges(conn, TIMEOUT)
+        yield conn, await read_mark(conn) or Mark()
 
 
 def _cost_only(row: rows.Row) -> UsageRow:

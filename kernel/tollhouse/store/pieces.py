@@ -99,11 +99,7 @@ class Reading:
 
     def walk(self) -> Iterator[Piece]:
         """Each piece in turn; what was done is told."""
-        done, of = 0, sum(piece.rows for piece in self.pieces)
-        for piece in self.pieces:
-            yield piece
-            done += piece.rows
-            self.tell(piece.month, done, of)
+        return walk(self.pieces, self.tell)
 
 
 @asynccontextmanager
@@ -114,22 +110,21 @@ async def reading(store: Store, tenant_id: UUID, *, since: date | None = None, t
         await conn.execute(text("SET LOCAL statement_timeout = '10min'"))
         await conn.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10min'"))  # whoever is told may be slow
         found = Reading(conn, tenant_id, since, tell)
-        ends = (await conn.execute(_ENDS, {"tenant": tenant_id})).one()
-        if ends.first is not None:
-            lowest = id_floor(found.since_moment - MARGIN) if found.since_moment else FIRST
-            found.pieces.extend(await _cut(conn, tenant_id, max(ends.first, lowest), ends.last, lowest))
+        lowest = id_floor(found.since_moment - MARGIN) if found.since_moment else FIRST
+        found.pieces.extend(await cut(conn, tenant_id, lowest))
         yield found
 
 
-async def _cut(conn: AsyncConnection, tenant_id: UUID, first: UUID, last: UUID, lowest: UUID) -> Sequence[Piece]:
+async def cut(conn: AsyncConnection, tenant_id: UUID, lowest: UUID = FIRST) -> Sequence[Piece]:
     """Months, and those that are large in equal parts; the first begins at ``lowest`` and the last never ends."""
-    bounds = list(months_between(first, last))
+    ends = (await conn.execute(_ENDS, {"tenant": tenant_id})).one()
+    first, last = max(ends[0] or LAST, lowest), ends[1] or FIRST
     pieces = []
-    for low, high in bounds:
+    for low, high in months_between(first, last):
         rows = int((await conn.execute(_COUNT, {"tenant": tenant_id, "low": low, "high": high})).scalar_one())
         parts = max(1, -(-rows // ROWS))
-        begins, ends = time_of(low), min(time_of(high), time_of(last) + timedelta(seconds=1))
-        cuts = [low, *(id_floor(begins + (ends - begins) * part / parts) for part in range(1, parts)), high]
+        begins, until = time_of(low), min(time_of(high), time_of(last) + timedelta(seconds=1))
+        cuts = [low, *(id_floor(begins + (until - begins) * part / parts) for part in range(1, parts)), high]
         for number, (start, end) in enumerate(pairwise(cuts)):
             share = rows * (number + 1) // parts - rows * number // parts
             pieces.append(Piece(start, end, share, f"{begins:%Y-%m}"))
@@ -137,6 +132,15 @@ async def _cut(conn: AsyncConnection, tenant_id: UUID, first: UUID, last: UUID, 
         pieces[0] = Piece(lowest, pieces[0].high, pieces[0].rows, pieces[0].month)
         pieces[-1] = Piece(pieces[-1].low, LAST, pieces[-1].rows, pieces[-1].month)
     return pieces
+
+
+def walk(pieces: Sequence[Piece], tell: Tell) -> Iterator[Piece]:
+    """Each piece in turn; what was done is told."""
+    done, of = 0, sum(piece.rows for piece in pieces)
+    for piece in pieces:
+        yield piece
+        done += piece.rows
+        tell(piece.month, done, of)
 
 
 def months_between(first: UUID, last: UUID) -> Iterator[tuple[UUID, UUID]]:

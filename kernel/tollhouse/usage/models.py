@@ -113,7 +113,35 @@ prices = tenant_table(
     app="ri",
 )
 
-# Daily sums of entries, rebuilt by the worker; the local day of the tenant.
+# Sums of entries by the local day of their tenant, brought forward by the worker; see the README of ``reports``. ``grain``:
+# what a row keeps apart. ``generation``: whoever sums up everything anew does it beside what is read meanwhile.
+usage_sums = tenant_table(
+    "usage_sums",
+    big("generation"),
+    txt("grain"),
+    Column("day", Date, nullable=False),
+    uuid("user_id", null=True),
+    uuid("agent_id", null=True),
+    uuid("version_id", null=True),
+    uuid("plan_version_id", null=True),
+    txt("channel", default=""),
+    txt("model", default=""),
+    txt("cost_currency", default="USD"),
+    *(big(name, default=0) for name in ("calls", "errors", "input_tokens", "output_tokens")),
+    *(big(name, default=0) for name in ("cost", "unknown_cost", "latency_ms")),  # unknown: entries without a known price
+    CheckConstraint("grain in ('full', 'offer', 'user')", name="grain"),
+    unique(
+        *("generation", "grain", "day", "user_id", "agent_id", "version_id", "plan_version_id", "channel", "model"),
+        "cost_currency",
+        name="uq_usage_sums_key",
+        postgresql_nulls_not_distinct=True,
+    ),
+    app="r",
+    operator="riud",
+    postgresql_with={"fillfactor": "80"},
+)
+
+# The sums of the version before, which may still be running; nobody reads them any more. They go with a later migration.
 usage_daily = tenant_table(
     "usage_daily",
     Column("day", Date, nullable=False),
@@ -135,8 +163,18 @@ usage_daily = tenant_table(
     operator="riud",
 )
 
-# ``cluster``: where the transaction's number comes from. A dump restored elsewhere meets a server that counts anew.
-watermarks = global_table("watermarks", txt("name"), big("xid", default=0), when("at", now=True), txt("cluster", default=""))
+# ``cluster``: where the transaction's number comes from; a dump restored elsewhere meets a server that counts anew.
+# ``ceiling``: the highest number that restored rows have; ``generation``: which sums it belongs to.
+watermarks = global_table(
+    "watermarks",
+    txt("name"),
+    big("xid", default=0),
+    when("at", now=True),
+    txt("cluster", default=""),
+    big("generation", default=0),
+    big("ceiling", default=0),
+    app="r",
+)
 
 # Why somebody was told no: repeats within a minute share a row.
 denials = tenant_table(

@@ -27,7 +27,7 @@ from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.ports import TurnRequest, TurnResult
 from tollhouse.reports.chain import look_outside
 from tollhouse.reports.forgetting import forget_audit
-from tollhouse.reports.rollup import rebuild
+from tollhouse.reports.rollup import roll
 from tollhouse.reports.sealing import NotSealed
 from tollhouse.reports.verify import verify_all
 from tollhouse.store.events import payment_from_json
@@ -72,7 +72,7 @@ class Background:
         handlers = JobHandlers(
             inbox=self.inbox,
             sweep_holds=lambda: sweep(c.store),
-            rebuild_rollups=lambda: rebuild(c.store),
+            roll_up=lambda: roll(c.store),
             renew_due=lambda: renew_due(c.store, self_renewing=self.self_renewing(), emit=emit),
             prune=self.forget,
             verify_ledger=self.verify_ledgers,

@@ -17,6 +17,7 @@ from tollhouse.host.rotation import reencrypt
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import ConfigError, InvalidInput, NotFound
 from tollhouse.reports.chain import Sealed, look_outside
+from tollhouse.reports.rollup import rebuild
 from tollhouse.reports.sealing import NotSealed
 from tollhouse.reports.verify import verify_all
 from tollhouse.settings import Settings
@@ -230,6 +231,11 @@ async def reanchor_ledgers(container: Container, reason: str) -> str:
     if not (reason := reason.strip()):
         raise InvalidInput("Say why: what was restored, from when, by whom.", field="reason")
     return f"the chains of {await container.sealer.reanchor(reason)} tenants go on from here"
+
+
+async def rebuild_sums(container: Container, progress: Callable[[str], Tell]) -> None:
+    """Sum up the ledger anew, beside what is read meanwhile."""
+    await rebuild(container.store, tell=progress)
 
 
 async def rotate_keys(container: Container) -> int:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tollhouse.plugin.errors import ConfigError
+from tollhouse.reports.rollup import roll
 from tollhouse.settings import Settings
 from tollhouse.store.embedded import EmbeddedError, EmbeddedServer, embedded_available
 from tollhouse.store.migrations.head import HEAD
@@ -95,6 +96,12 @@ async def upgrade_database(settings: Settings, dsn: str) -> None:
     if child.returncode:
         lines = errors.decode(errors="replace").strip().splitlines()
         raise ConfigError(f"the migration failed: {lines[-1] if lines else 'no reason given'}")
+    # Where a version brings new daily sums, they are there before its first report is asked for.
+    store = Store(dsn, pool_size=1, hot_pool_size=1)
+    try:
+        await roll(store)
+    finally:
+        await store.close()
 
 
 async def prepare(settings: Settings, dsn: str) -> None:

@@ -35,7 +35,7 @@ class JobHandlers:
 
     inbox: Callable[[UUID, UUID, str], Awaitable[None]]
     sweep_holds: Chore
-    rebuild_rollups: Chore
+    roll_up: Chore
     renew_due: Chore
     prune: Chore
     verify_ledger: Chore
@@ -68,7 +68,7 @@ class Jobs:
 
         self._every("* * * * * */10", "jobs.rescue", lambda: queue.rescue(self.app), period=10)
         self._every("* * * * * */15", "usage.sweep", self.handlers.sweep_holds, period=15)
-        self._every("* * * * *", "reports.rollup", self.handlers.rebuild_rollups, period=60)
+        self._every("* * * * *", "reports.rollup", self.handlers.roll_up, period=60)
         self._every("*/5 * * * *", "ledger.seal", self.handlers.seal_ledger, period=300)
         self._every("*/5 * * * *", "billing.renew", self.handlers.renew_due, period=300)
         self._every("23 * * * *", "store.prune", self.handlers.prune, period=3600)
