@@ -26,6 +26,7 @@ from tollhouse.billing.errors import (
 from tollhouse.billing.orders import Emit, no_event
 from tollhouse.billing.plans import Plan, PlanVersion
 from tollhouse.billing.views import check_able, checkout_order, choose, order_info, safe_return, subscription_info
+from tollhouse.border.calls import ask
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.payments import NextAction
 from tollhouse.plugin.ports import OrderInfo, Subscribed, SubscriptionInfo
@@ -178,7 +179,8 @@ class SubscriptionService:
             raise NoPaymentProvider()
         bound = await self.connections.bound(caller.tenant, order["connection_id"], principal=caller.principal)
         check_able(bound.obj, order)
-        action: NextAction = await bound.obj.checkout(bound.ctx, checkout_order(caller, order, return_url))
+        asked = checkout_order(caller, order, return_url)
+        action: NextAction = await ask(bound.plugin_name, "checkout", bound.obj, bound.ctx, asked)
         values = {
             "instructions": action.text,
             "redirect_url": action.url,
@@ -204,7 +206,7 @@ class SubscriptionService:
             row = await self._own(conn, tenant_id, subscription_id, user_id)
         if row["connection_id"] is not None and row["provider_reference"] is not None:
             bound = await self.connections.bound(caller.tenant, row["connection_id"], principal=caller.principal)
-            await bound.obj.cancel(bound.ctx, row["provider_reference"])
+            await ask(bound.plugin_name, "cancel", bound.obj, bound.ctx, row["provider_reference"])
         async with self.store.transaction(tenant_id) as conn:
             await rows.lock_users(conn, tenant_id, [user_id])
             row = await self._own(conn, tenant_id, subscription_id, user_id)

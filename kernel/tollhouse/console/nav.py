@@ -72,6 +72,7 @@ TOASTS: Final[Mapping[str, str]] = {
     "ended": "Ended",
     "resolved": "Resolved",
     "replayed": "It will be tried again",
+    "dismissed": "It is put away",
     "suspended": "Suspended",
     "resumed": "Back in business",
     "price": "Price set, from now on",

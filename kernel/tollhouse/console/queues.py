@@ -36,6 +36,14 @@ async def replay(desk: Desk) -> Response:
     return desk.done("/deliveries", "replayed")
 
 
+@area.post("/deliveries/{queue}/{id}/dismiss")
+async def dismiss(desk: Desk) -> Response:
+    """Put a stuck row away: it is not tried again."""
+    queue = _queue(desk.request.path_params["queue"])
+    await desk.parts.queues.dismiss(desk.tenant.id, queue, str(desk.id()), desk.actor)
+    return desk.done("/deliveries", "dismissed")
+
+
 def _queue(name: str) -> Queue:
     if name == "inbox":
         return "inbox"

@@ -16,6 +16,7 @@ from tollhouse.agents.parameters import PARAMETERS
 from tollhouse.agents.rows import AgentRow, FieldChange, VersionRow
 from tollhouse.agents.split import BASIS_POINTS
 from tollhouse.agents.template import VARIABLES
+from tollhouse.border.calls import ask
 from tollhouse.console.agents import authors
 from tollhouse.console.changes import field_label, field_value
 from tollhouse.console.desk import Area, Desk
@@ -165,7 +166,8 @@ async def model_names(desk: Desk, connection_id: UUID | None) -> list[str]:
     try:
         async with asyncio.timeout(MODELS_SECONDS):
             bound = await desk.parts.connections.bound(desk.caller.tenant, connection_id)
-            return sorted(model.id for model in await bound.backend.models(bound.ctx))[:MAX_SHOWN]
+            models = await ask(bound.plugin_name, "models", bound.obj, bound.ctx)
+            return sorted(model.id for model in models)[:MAX_SHOWN]
     except (TollhouseError, TimeoutError) as error:
         log.info("connection %s does not list its models: %s", connection_id, type(error).__name__)
         return []

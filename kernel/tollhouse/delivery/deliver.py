@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
+from tollhouse.border.calls import ask
 from tollhouse.delivery.connected import Connect
 from tollhouse.plugin.channels import Messenger, Outgoing
 from tollhouse.plugin.events import DeliveryFailed
 from tollhouse.store.outbox import OutboxRow
-
-DELIVER_SECONDS = 60.0
 
 
 class Deliver:
@@ -24,14 +22,11 @@ class Deliver:
 
         Raises:
             DeliveryFailed: with what the messenger said of it.
+            PluginFault: its plugin failed.
             NotFound: the connection is gone, or switched off; it may come back.
         """
         connected = await self._connect(row.tenant_id, UUID(row.payload["connection_id"]))
         if not isinstance(connected.subject, Messenger):
             raise DeliveryFailed("This connection is no messenger.", permanent=True)
         outgoing = Outgoing(row.payload["recipient"], row.payload["payload"])
-        try:
-            async with asyncio.timeout(DELIVER_SECONDS):
-                await connected.subject.deliver(connected.ctx, outgoing)
-        except TimeoutError as error:
-            raise DeliveryFailed("The messenger took too long.") from error
+        await ask(connected.plugin, "deliver", connected.subject, connected.ctx, outgoing)

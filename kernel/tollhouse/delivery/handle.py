@@ -10,6 +10,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tollhouse.border.errors import PluginFault
+from tollhouse.delivery.alarms import Alarms
 from tollhouse.delivery.connected import reason_of
 from tollhouse.delivery.media import blobs_in, forget_bytes
 from tollhouse.store import inbox
@@ -59,6 +61,7 @@ class InboxJob:
     def __init__(self, store: Store, blobs: Blobs, kinds: Mapping[str, Handler], wrote: Callable[[], None]) -> None:
         """``kinds``: the handler of each kind. ``wrote``: told when outbox rows may have been written (wakes the relay)."""
         self._store = store
+        self._alarms = Alarms(store)
         self._blobs = blobs
         self._kinds = kinds
         self._wrote = wrote
@@ -91,13 +94,15 @@ class InboxJob:
             raise
         except DatabaseDown:
             raise
-        except (Exception, SystemExit) as error:  # a plugin's SystemExit must not stop the worker
+        except (Exception, SystemExit) as error:  # nothing in a row ends the worker
             await self._failed(row, error)
         else:
             await self._cleared(row)
 
     async def _failed(self, row: InboxRow, error: BaseException) -> None:
         log.warning("inbox row %s failed (attempt %s)", row.id, row.attempt, exc_info=error)
+        if isinstance(error, PluginFault):
+            await self._alarms.plugin_failed(row.tenant_id, row.connection_id, error)
         if row.attempt >= MAX_ATTEMPTS:
             await self._quarantine(row, reason_of(error))
             return
@@ -106,20 +111,24 @@ class InboxJob:
         raise TryAgain(pause(row.kind, row.attempt)) from error
 
     async def _quarantine(self, row: InboxRow, row_error: str) -> None:
-        """The row stays, visible and with its bytes, for a replay."""
+        """The row stays, visible and with its bytes, for a replay. Whatever prevents that somebody is told, the row is put
+        aside: those behind it have waited long enough."""
         log.error("inbox row %s is quarantined: %s", row.id, row_error)
-        effect: Effect = nothing
         try:
-            effect = await self._kinds[row.kind].give_up(row)
+            await self._put_aside(row, row_error, await self._kinds[row.kind].give_up(row))
         except DatabaseDown:
             raise
         except (Exception, SystemExit):
             log.exception("nobody could be told that inbox row %s was given up", row.id)
+            await self._put_aside(row, row_error, nothing)
+        await self._alarms.stuck(row, row_error)
+        self._wrote()
+
+    async def _put_aside(self, row: InboxRow, row_error: str, effect: Effect) -> None:
         async with self._store.transaction(row.tenant_id) as conn:
             if await inbox.lock_unhandled(conn, row):
                 await effect(conn)
                 await inbox.quarantine(conn, row, row_error)
-        self._wrote()
 
     async def _give_back(self, row: InboxRow) -> None:
         async with self._store.transaction(row.tenant_id) as conn:

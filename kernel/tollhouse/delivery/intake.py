@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tollhouse.border.calls import ask
+from tollhouse.border.errors import PluginFault
+from tollhouse.delivery.alarms import Alarms
 from tollhouse.delivery.connected import Connect, FindTenant
 from tollhouse.delivery.media import blobs_in, forget_bytes, keep_bytes
 from tollhouse.host.errors import ConnectionDisabled
-from tollhouse.plugin.channels import RawRequest, RawResponse, Receives
+from tollhouse.plugin.channels import RawRequest, RawResponse, Received, Receives
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.events import InboundEvent
 from tollhouse.store import inbox
@@ -22,6 +25,7 @@ class Intake:
 
     def __init__(self, store: Store, blobs: Blobs, find_tenant: FindTenant, connect: Connect) -> None:
         self._store = store
+        self._alarms = Alarms(store)
         self._blobs = blobs
         self._find_tenant = find_tenant
         self._connect = connect
@@ -32,6 +36,7 @@ class Intake:
         Raises:
             NotFound: unknown, foreign or disabled; or nothing that receives.
             Unauthenticated, InvalidInput: the plugin refuses it; nothing is stored.
+            PluginFault: the plugin failed; nothing is stored, and the vendor sends it again.
             Unavailable: it could not be stored; the vendor sends it again.
         """
         tenant_id = (await self._find_tenant(tenant)).id
@@ -44,7 +49,11 @@ class Intake:
             raise NotFound() from None  # a stranger is not told that there is something
         if not isinstance(connected.subject, Receives):
             raise NotFound()
-        received = await connected.subject.receive(connected.ctx, request)
+        try:
+            received: Received = await ask(connected.plugin, "receive", connected.subject, connected.ctx, request)
+        except PluginFault as fault:
+            await self._alarms.plugin_failed(tenant_id, connection_id, fault)
+            raise
         if received.events:
             await self._keep(tenant_id, connection_id, list(received.events))
         return received.response or RawResponse()

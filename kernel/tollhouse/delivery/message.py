@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tollhouse.border.calls import ask_now
 from tollhouse.conversations.repository import latest_conversation
 from tollhouse.delivery.connected import Connect, Connected, DefaultAgent, FindGuest, RunTurn
 from tollhouse.delivery.handle import Effect
@@ -72,14 +73,14 @@ class MessageHandler:
             if _is_passing(error):
                 raise
             answer = replace(answer, error=error.detail)
-        return _writes(row, messenger.render(connected.ctx, answer))
+        return _writes(row, _rendered(connected, messenger, answer))
 
     async def give_up(self, row: InboxRow) -> Effect:
         """Say that it went wrong; silence is no answer."""
         message = message_from_json(row.payload)
         connected, messenger = await self._messenger(row)
         apology = Answer(message.recipient, error=APOLOGY, context=message.context)
-        return _writes(row, messenger.render(connected.ctx, apology))
+        return _writes(row, _rendered(connected, messenger, apology))
 
     async def _messenger(self, row: InboxRow) -> tuple[Connected, Messenger]:
         connected = await self._connect(row.tenant_id, row.connection_id)
@@ -130,6 +131,10 @@ def _answered(answer: Answer, result: TurnResult) -> Answer:
 def _is_passing(error: TollhouseError) -> bool:
     """Whether trying the same turn again is right. A model's failure is the turn's end, however it may go next time."""
     return error.http_code == "turn_running" or (error.may_retry and not isinstance(error, BackendError))
+
+
+def _rendered(connected: Connected, messenger: Messenger, answer: Answer) -> list[Outgoing]:
+    return list(ask_now(connected.plugin, "render", messenger, connected.ctx, answer))
 
 
 def _writes(row: InboxRow, outgoing: Sequence[Outgoing]) -> Effect:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from uuid import UUID
 
+from tollhouse.border.errors import PluginFault
+from tollhouse.delivery.alarms import Alarms
 from tollhouse.delivery.connected import reason_of
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.plugin.events import DeliveryFailed
@@ -28,6 +31,7 @@ class Relay:
 
     def __init__(self, store: Store, kinds: Mapping[str, Send], *, concurrency: int = 20, tick: float = TICK_SECONDS) -> None:
         self._store = store
+        self._alarms = Alarms(store)
         self._kinds = kinds
         self._concurrency = concurrency
         self._tick = tick
@@ -112,7 +116,12 @@ class Relay:
                 log.warning("outbox row %s can never be delivered: %s", row.id, reason_of(error))
                 return
             retry_after = error.retry_after if isinstance(error, TollhouseError) else None
-            quarantined = await outbox.failed(conn, row, reason_of(error), retry_after=retry_after)
+            last = isinstance(error, PluginFault) and error.returned  # it was sent: once more would be twice
+            quarantined = await outbox.failed(conn, row, reason_of(error), retry_after=retry_after, last=last)
+        if isinstance(error, PluginFault) and row.kind == "delivery":
+            await self._alarms.plugin_failed(row.tenant_id, UUID(row.subscriber), error)
+        if quarantined:
+            await self._alarms.stuck(row, reason_of(error))
         log.log(logging.ERROR if quarantined else logging.INFO, "outbox row %s failed", row.id, exc_info=error)
 
     async def _end(self) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
 
+from tollhouse.delivery.media import blobs_in, forget_bytes
 from tollhouse.plugin.errors import InvalidInput, NotFound
 from tollhouse.plugin.ports import Page
 from tollhouse.store import inbox, outbox
 from tollhouse.store.audit import Actor
+from tollhouse.store.blobs import Blobs
 from tollhouse.store.ids import parse_id
 from tollhouse.store.store import Store
 
@@ -20,8 +22,9 @@ _QUEUES = {"inbox": inbox, "outbox": outbox}
 class QueueService:
     """The inbox and the outbox of one tenant. Rows are shown without their content."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, blobs: Blobs) -> None:
         self.store = store
+        self.blobs = blobs
 
     async def list(
         self,
@@ -51,3 +54,17 @@ class QueueService:
             raise NotFound()
         async with self.store.transaction(tenant_id) as conn:
             await _QUEUES[queue].replay(conn, tenant_id, found, actor)
+
+    async def dismiss(self, tenant_id: UUID, queue: Literal["inbox", "outbox"], row_id: str, actor: Actor) -> None:
+        """Put a quarantined row away for good, and what came with it.
+
+        Raises:
+            NotFound: unknown, or another tenant's.
+            Conflict: it is not quarantined.
+        """
+        found = parse_id(row_id)
+        if found is None:
+            raise NotFound()
+        async with self.store.transaction(tenant_id) as conn:
+            payload = await _QUEUES[queue].dismiss(conn, tenant_id, found, actor)
+        await forget_bytes(self.blobs, tenant_id, blobs_in(payload))

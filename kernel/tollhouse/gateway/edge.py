@@ -115,7 +115,9 @@ class Edge:
             await self._dispatch(scope, receive, answer, exchange, found)
         except ClientDisconnect:
             log.info("the client of %s went away while sending", exchange.request_id)
-        except Exception as error:
+        except BaseException as error:  # whatever a plugin's route raises: a SystemExit is no reason to end the process
+            if isinstance(error, asyncio.CancelledError | GeneratorExit):
+                raise
             if answer.started:
                 log.exception("the answer to %s broke off", exchange.request_id)
                 raise
@@ -224,7 +226,7 @@ class Edge:
             scope["method"] = "GET"
         await self._inner(scope, receive, answer.send)
 
-    async def _explain(self, error: Exception, scope: Scope, exchange: Exchange, answer: Answer) -> None:
+    async def _explain(self, error: BaseException, scope: Scope, exchange: Exchange, answer: Answer) -> None:
         """Answer with the error."""
         exchange.request_id = exchange.request_id or request_id(None)  # it may have failed before it got one
         if scope["method"] not in UNSAFE:

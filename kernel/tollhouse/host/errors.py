@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from tollhouse.plugin.errors import Conflict, TollhouseError, Unavailable
-
-
-class PluginFailed(TollhouseError):
-    """A plugin raised something that its contract does not know. The cause is chained; the text names only the plugin."""
-
-    code = "plugin_failed"
-    status = 502
-    title = "A plugin failed"
+from tollhouse.plugin.errors import Conflict, Unavailable
 
 
 class PluginOff(Unavailable):

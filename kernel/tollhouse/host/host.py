@@ -10,10 +10,22 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from tollhouse.host.bounded import TookTooLong, bounded
+from tollhouse.border.bounded import TookTooLong, in_time
+from tollhouse.border.calls import guarded
+from tollhouse.border.errors import PluginFault
 from tollhouse.host.checks import miss
-from tollhouse.host.errors import PluginFailed
-from tollhouse.plugin import AuthProvider, Channel, Command, ConfigError, Event, LLMBackend, Mount, NotFound, PaymentProvider
+from tollhouse.plugin import (
+    AuthProvider,
+    Channel,
+    Command,
+    ConfigError,
+    Event,
+    LLMBackend,
+    Mount,
+    NotFound,
+    PaymentProvider,
+    TollhouseError,
+)
 
 T = TypeVar("T")
 NOTIFY_SECONDS: Final = 60.0
@@ -84,13 +96,13 @@ class Host:
             if hook is None:
                 continue
             try:
-                await bounded(partial(hook, settings=plugin.settings), timeout)
+                await in_time(partial(hook, settings=plugin.settings), timeout)
             except TookTooLong:
                 raise ConfigError(f"plugin {plugin.name!r} did not finish its on_startup within {timeout:g} seconds") from None
             except ConfigError as error:
                 raise ConfigError(f"plugin {plugin.name!r}: {error.detail}") from error
-            except (Exception, SystemExit, asyncio.CancelledError) as error:
-                if (task := asyncio.current_task()) and task.cancelling():
+            except BaseException as error:
+                if isinstance(error, GeneratorExit) or ((task := asyncio.current_task()) and task.cancelling()):
                     raise
                 raise ConfigError(f"plugin {plugin.name!r} failed in on_startup: {one_line(error)}") from error
 
@@ -98,18 +110,17 @@ class Host:
         """Tell one plugin of one event. Whatever it does, only this call knows: the caller retries it for this plugin alone.
 
         Raises:
-            PluginFailed: it raised, took longer than ``timeout`` seconds, or is not enabled any more.
+            PluginFault: it raised, took longer than ``timeout`` seconds, or is not enabled any more.
         """
         loaded = self.plugins.get(plugin)
         if loaded is None or "on_event" not in loaded.hooks:
-            raise PluginFailed(f"plugin {plugin!r} is not enabled, or does not listen")
+            raise PluginFault(plugin, "on_event", "is not enabled, or does not listen")
         try:
-            async with asyncio.timeout(timeout):  # in this task: another task's SystemExit would stop the loop
-                await loaded.hooks["on_event"](event=event)
-        except TimeoutError as error:
-            raise PluginFailed(f"plugin {plugin!r} took too long over {event.name}") from error
-        except (Exception, SystemExit) as error:
-            raise PluginFailed(f"plugin {plugin!r} failed on {event.name}: {type(error).__name__}") from error
+            await guarded(plugin, "on_event", partial(loaded.hooks["on_event"], event=event), timeout)
+        except TollhouseError as error:  # none of ours is known to this hook
+            if isinstance(error, PluginFault):
+                raise
+            raise PluginFault(plugin, "on_event", f"raised {type(error).__name__}") from error
 
     def describe(self, name: str) -> dict[str, Any]:
         """Everything there is to know of an enabled plugin, ready for JSON; secret settings are masked.

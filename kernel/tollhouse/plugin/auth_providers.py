@@ -46,7 +46,7 @@ class AuthProvider(Protocol):
         ...
 
     async def exchange(self, ctx: PluginContext[Any], request: SignInRequest, callback: Mapping[str, str]) -> ExternalIdentity:
-        """Turn the callback's parameters into an identity.
+        """Turn the callback's parameters into an identity, within 20 seconds.
 
         Raises:
             Unauthenticated: the callback, the token or its signature is not valid.

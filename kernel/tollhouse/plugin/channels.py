@@ -101,7 +101,7 @@ class Receives(Protocol):
     """Anything with a webhook: ``/hooks/{tenant}/{connection}``."""
 
     async def receive(self, ctx: PluginContext[Any], request: RawRequest) -> Received:
-        """Verify and parse. Bytes in, meaning out; no side effect.
+        """Verify and parse, within 10 seconds. Bytes in, meaning out; no side effect.
 
         Raises:
             Unauthenticated: the signature or secret is wrong (401; nothing is stored).
@@ -117,11 +117,11 @@ class Messenger(Channel, Receives, Protocol):
     Config: type[BaseModel]
 
     def render(self, ctx: PluginContext[Any], answer: Answer) -> Sequence[Outgoing]:
-        """Meaning in, vendor messages out: split, escape, add buttons. Pure."""
+        """Meaning in, vendor messages out: split, escape, add buttons. At least one, of JSON. Pure, within 1 second."""
         ...
 
     async def deliver(self, ctx: PluginContext[Any], outgoing: Outgoing) -> Delivered:
-        """Send one message. Retried by itself: the turn is never run again.
+        """Send one message, within 30 seconds. Retried by itself: the turn is never run again.
 
         Raises:
             DeliveryFailed: with ``permanent`` for a recipient who is gone.

@@ -22,5 +22,5 @@ class Connectable(Protocol):
     """A connection that can be tried from its page."""
 
     async def test(self, ctx: PluginContext[Any]) -> Health:
-        """Try the configuration for real, cheaply. Failures are a Health, not an exception."""
+        """Try the configuration for real, cheaply, within 15 seconds. Failures are a Health, not an exception."""
         ...

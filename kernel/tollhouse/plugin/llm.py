@@ -100,7 +100,7 @@ class LLMBackend(Protocol):
     Config: type[BaseModel]
 
     async def models(self, ctx: PluginContext[Any]) -> Sequence[ModelInfo]:
-        """The models this connection can use.
+        """The models this connection can use, within 15 seconds.
 
         Raises:
             BackendAuthFailed: the credentials are not accepted.

@@ -78,7 +78,7 @@ class PaymentProvider(Protocol):
     Config: type[BaseModel]
 
     async def checkout(self, ctx: PluginContext[Any], order: CheckoutOrder) -> NextAction:
-        """Start the payment of ``order``. Called again with the same reference it gives the same payment.
+        """Start the payment of ``order``, within 20 seconds. Called again with the same reference it gives the same payment.
 
         Raises:
             Unavailable: the provider cannot be reached.
@@ -86,11 +86,11 @@ class PaymentProvider(Protocol):
         ...
 
     async def fetch(self, ctx: PluginContext[Any], order: CheckoutOrder, provider_reference: str | None) -> PaymentState:
-        """Ask the provider how things stand."""
+        """Ask the provider how things stand, within 20 seconds."""
         ...
 
     async def cancel(self, ctx: PluginContext[Any], provider_reference: str | None) -> None:
-        """Stop what would be charged in future. Calling it twice is fine."""
+        """Stop what would be charged in future, within 20 seconds. Calling it twice is fine."""
         ...
 
     async def portal(self, ctx: PluginContext[Any], provider_reference: str | None) -> str | None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+from tollhouse.border.calls import guarded
+from tollhouse.border.errors import PluginFault
 from tollhouse.plugin.content import Media, Message, Text
 from tollhouse.plugin.context import PluginContext
-from tollhouse.plugin.errors import BackendError, BackendTimeout, BackendUnavailable, BadCompletion, ContentFiltered
+from tollhouse.plugin.errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    BadCompletion,
+    ContentFiltered,
+    TollhouseError,
+)
 from tollhouse.plugin.llm import Completion, CompletionRequest, LLMBackend, TokenUsage
 from tollhouse.records import record
 from tollhouse.runtime.bounds import text_bound
@@ -91,7 +101,7 @@ async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]
         max_output_tokens=call.max_output_tokens,
         timeout=timeout,
         attempt_id=call.attempt_id,
-        parameters=call.parameters,
+        parameters=deepcopy(dict(call.parameters)),  # the version's own, which is kept: not for a plugin to change
     )
     started = time.monotonic()
     completion: Completion | None = None
@@ -109,23 +119,18 @@ async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]
 async def _bounded(bound: Bound, request: CompletionRequest) -> Any:
     """The backend's answer, with everything that can go wrong in a plugin turned into a ``BackendError``."""
     try:
-        async with asyncio.timeout(request.timeout):
-            return await bound.obj.complete(bound.ctx, request)
+        return await guarded(_name(bound), "complete", partial(bound.obj.complete, bound.ctx, request), request.timeout)
     except BackendError:
         raise
-    except TimeoutError:
-        raise BackendTimeout(private=f"no answer within {request.timeout:g} s") from None
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise _broken(bound, error) from error  # the plugin cancelled something of its own and let it through
-    except (Exception, SystemExit) as error:
-        raise _broken(bound, error) from error
+    except PluginFault as fault:
+        if fault.timed_out or isinstance(fault.__cause__, TimeoutError):
+            raise BackendTimeout(private=f"no answer within {request.timeout:g} s") from None
+        raise _broken(fault.__cause__ or fault) from fault
+    except TollhouseError as error:
+        raise _broken(error) from error
 
 
-def _broken(bound: Bound, error: BaseException) -> BackendUnavailable:
-    log.error("llm backend %s raised %s", _name(bound), type(error).__name__, exc_info=error)
+def _broken(error: BaseException) -> BackendUnavailable:
     return BackendUnavailable(private=f"{type(error).__name__}: {error}"[:MAX_PRIVATE])
 
 
@@ -136,7 +141,7 @@ def _name(bound: Bound) -> str:
 def _checked(found: Any, call: Call) -> Completion:
     """What the backend returned, if it is what the contract says."""
     name = call.planned.candidate.backend_name
-    if not isinstance(found, Completion) or not all(map(_is_part, found.parts)):
+    if not isinstance(found, Completion) or not isinstance(found.parts, list | tuple) or not all(map(_is_part, found.parts)):
         log.error("llm backend %s returned %s instead of a Completion of parts", name, type(found).__name__)
         raise BadCompletion(private=f"the backend returned {type(found).__name__}")
     if found.usage is not None and not isinstance(found.usage, TokenUsage):
@@ -170,7 +175,8 @@ def _record(call: Call, started: float, completion: Completion | None, error: Ba
     if completion is not None:
         usage, output = completion.usage, text_bound(joined(completion.parts), candidate.count)
     else:
-        usage, output = (error.usage if error is not None else None), call.max_output_tokens
+        usage = error.usage if error is not None and isinstance(error.usage, TokenUsage) else None
+        output = call.max_output_tokens
     input_most, output_most = _most(call)
     return CallRecord(
         connection_id=candidate.connection_id,

@@ -158,6 +158,24 @@ async def replay(conn: AsyncConnection, tenant_id: UUID, row_id: UUID, actor: au
     await audit.record(conn, tenant_id, actor, "inbox.replayed", target=("inbox", row_id))
 
 
+async def dismiss(conn: AsyncConnection, tenant_id: UUID, row_id: UUID, actor: audit.Actor) -> Mapping[str, Any]:
+    """Somebody has seen a quarantined row, and it is not to be handled; gives what was in it.
+
+    Raises:
+        NotFound: unknown, or another tenant's.
+        Conflict: it is not quarantined.
+    """
+    row = (await conn.execute(select(inbox).where(_is(tenant_id, row_id)).with_for_update())).mappings().one_or_none()
+    if row is None:
+        raise NotFound()
+    if row["state"] != "quarantined":
+        raise Conflict("Only what is quarantined can be put away.")
+    away = {"state": "done", "error": f"put away: {row['error']}", "payload": {}}
+    await conn.execute(update(inbox).where(_is(tenant_id, row_id)).values(away))
+    await audit.record(conn, tenant_id, actor, "inbox.dismissed", target=("inbox", row_id))
+    return dict(row["payload"])
+
+
 async def page(
     conn: AsyncConnection, tenant_id: UUID, *, state: str | None = None, cursor: str | None = None, limit: int = 50
 ) -> tuple[list[dict[str, Any]], str | None]:

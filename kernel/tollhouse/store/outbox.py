@@ -99,14 +99,17 @@ async def done(conn: AsyncConnection, row: OutboxRow, note: str | None = None) -
     await conn.execute(update(outbox).where(_claimed(row)).values(state="done", error=clean(note), handled_at=func.app_now()))
 
 
-async def failed(conn: AsyncConnection, row: OutboxRow, error: str, *, retry_after: float | None = None) -> bool:
-    """An attempt failed: again after a growing pause, or quarantined. True if it was quarantined."""
-    if row.attempt >= MAX_ATTEMPTS:
+async def failed(
+    conn: AsyncConnection, row: OutboxRow, error: str, *, retry_after: float | None = None, last: bool = False
+) -> bool:
+    """An attempt failed: again after a growing pause, or quarantined (at once if it was the ``last``). True if it was."""
+    quarantined = last or row.attempt >= MAX_ATTEMPTS
+    if quarantined:
         values: dict[str, Any] = {"state": "quarantined", "handled_at": func.app_now()}
     else:
         values = {"next_at": func.app_now() + timedelta(seconds=pause(row.attempt, retry_after))}
     await conn.execute(update(outbox).where(_claimed(row)).values(error=clean(error), **values))
-    return row.attempt >= MAX_ATTEMPTS
+    return quarantined
 
 
 async def give_back(conn: AsyncConnection, row: OutboxRow) -> None:
@@ -135,6 +138,24 @@ async def replay(conn: AsyncConnection, tenant_id: UUID, row_id: UUID, actor: au
     again = {"state": "new", "attempts": 0, "error": None, "handled_at": None, "next_at": func.app_now()}
     await conn.execute(update(outbox).where(mine).values(again))
     await audit.record(conn, tenant_id, actor, "outbox.replayed", target=("outbox", row_id))
+
+
+async def dismiss(conn: AsyncConnection, tenant_id: UUID, row_id: UUID, actor: audit.Actor) -> Mapping[str, Any]:
+    """Somebody has seen a quarantined row, and it is not to be sent any more; nothing in it is kept.
+
+    Raises:
+        NotFound: unknown, or another tenant's.
+        Conflict: it is not quarantined.
+    """
+    mine = and_(outbox.c.tenant_id == tenant_id, outbox.c.id == row_id)
+    row = (await conn.execute(select(outbox.c.state, outbox.c.error).where(mine).with_for_update())).first()
+    if row is None:
+        raise NotFound()
+    if row.state != "quarantined":
+        raise Conflict("Only what is quarantined can be put away.")
+    await conn.execute(update(outbox).where(mine).values(state="done", error=f"put away: {row.error}", payload={}))
+    await audit.record(conn, tenant_id, actor, "outbox.dismissed", target=("outbox", row_id))
+    return {}
 
 
 async def page(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from tollhouse.plugin import AuthProvider, ExternalIdentity, SignInRequest, Unauthenticated
 from tollhouse.testing.connection import ConnectionSuite, Unchanged, secrets_of
+from tollhouse.testing.given import given
 
 SIGN_IN = SignInRequest(
     redirect_uri="https://acme.example/sign-in/callback",
@@ -50,7 +51,7 @@ class AuthProviderSuite(ConnectionSuite, kit=True):
     async def test_the_browser_is_sent_with_state_and_pkce(self, provider: AuthProvider, config: BaseModel) -> None:
         """To fix: send ``state``, ``redirect_uri`` and ``code_challenge`` (S256); never the verifier, never a secret."""
         async with self.context(config) as ctx:
-            url = await provider.authorize_url(ctx, SIGN_IN)
+            url = given("authorize_url", await provider.authorize_url(ctx, SIGN_IN))
         query = parse_qs(urlsplit(url).query)
         assert url.startswith(("https://", "http://localhost", "http://127.0.0.1"))
         assert query["state"] == [SIGN_IN.state]
@@ -64,7 +65,7 @@ class AuthProviderSuite(ConnectionSuite, kit=True):
     ) -> None:
         """To fix: ``subject`` is the provider's own id of the person, never the e-mail address, which changes hands."""
         async with self.context(config) as ctx:
-            identity = await provider.exchange(ctx, SIGN_IN, callback)
+            identity = given("exchange", await provider.exchange(ctx, SIGN_IN, callback))
         assert isinstance(identity, ExternalIdentity)
         assert identity.issuer
         assert identity.subject
@@ -78,11 +79,11 @@ class AuthProviderSuite(ConnectionSuite, kit=True):
         async with self.context(config) as ctx:
             for wrong in (bad_callback, {}, {"state": SIGN_IN.state, "code": "no-such-code"}):
                 with pytest.raises(Unauthenticated):
-                    await provider.exchange(ctx, SIGN_IN, wrong)
+                    given("exchange", await provider.exchange(ctx, SIGN_IN, wrong))
 
     async def test_it_holds_no_state(self, provider: AuthProvider, config: BaseModel, callback: Mapping[str, str]) -> None:
         """To fix: state, nonce and verifier are the kernel's; keep nothing between the two calls."""
         with Unchanged(provider, config):
             async with self.context(config) as ctx:
-                await provider.authorize_url(ctx, SIGN_IN)
-                await provider.exchange(ctx, SIGN_IN, callback)
+                given("authorize_url", await provider.authorize_url(ctx, SIGN_IN))
+                given("exchange", await provider.exchange(ctx, SIGN_IN, callback))

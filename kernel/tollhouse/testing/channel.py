@@ -32,7 +32,6 @@ from tollhouse.plugin import (
     Channel,
     ChannelCapabilities,
     Decision,
-    Delivered,
     InboundMessage,
     InvalidInput,
     Messenger,
@@ -43,6 +42,7 @@ from tollhouse.plugin import (
     Unauthenticated,
 )
 from tollhouse.testing.connection import ConnectionSuite, Unchanged
+from tollhouse.testing.given import given
 from tollhouse.testing.guard import Suite
 
 DENIAL = Decision(
@@ -116,13 +116,14 @@ class MessengerSuite(ChannelSuite, ConnectionSuite, kit=True):
     async def receive(self, channel: Messenger, config: BaseModel, request: RawRequest) -> Sequence[InboundMessage]:
         """The messages in a webhook."""
         async with self.context(config) as ctx:
-            received = await channel.receive(ctx, request)
+            received = given("receive", await channel.receive(ctx, request))
         return [event for event in received.events if isinstance(event, InboundMessage)]
 
     async def render(self, channel: Messenger, config: BaseModel, answer: Answer) -> Sequence[Outgoing]:
         """Vendor messages for an answer."""
         async with self.context(config) as ctx:
-            return channel.render(ctx, answer)
+            rendered: Sequence[Outgoing] = given("render", channel.render(ctx, answer))
+            return rendered
 
     def test_it_is_a_messenger(self, channel: Any) -> None:
         """To fix: add ``Config``, ``receive``, ``render`` and ``deliver`` as in ``Messenger``."""
@@ -202,7 +203,7 @@ class MessengerSuite(ChannelSuite, ConnectionSuite, kit=True):
         async with self.context(config) as ctx:
             for item in channel.render(ctx, Answer("recipient", Reply((Text("Hello"),)))):
                 stored = Outgoing(item.recipient, json.loads(json.dumps(dict(item.payload))))
-                assert isinstance(await channel.deliver(ctx, stored), Delivered)
+                given("deliver", await channel.deliver(ctx, stored))
 
     async def test_it_holds_no_state(self, channel: Messenger, config: BaseModel, message: RawRequest) -> None:
         """To fix: receive runs in a server and deliver in a worker, perhaps on another machine: keep nothing on the object."""

@@ -43,6 +43,7 @@ from tollhouse.plugin import (
     Text,
 )
 from tollhouse.testing.connection import ConnectionSuite, Unchanged, secrets_of
+from tollhouse.testing.given import given
 
 CORPUS: tuple[str, ...] = (
     "Hello",
@@ -107,7 +108,7 @@ class LLMBackendSuite(ConnectionSuite, kit=True):
     async def ask(self, backend: LLMBackend, config: BaseModel, request: CompletionRequest) -> Completion:
         """One completion in a context of its own."""
         async with self.context(config) as ctx:
-            return await backend.complete(ctx, request)
+            return given("complete", await backend.complete(ctx, request))
 
     def test_it_is_a_backend(self, backend: Any) -> None:
         """To fix: give the object ``name``, ``title``, ``Config``, ``models`` and ``complete`` as in ``LLMBackend``."""
@@ -117,7 +118,7 @@ class LLMBackendSuite(ConnectionSuite, kit=True):
     async def test_models_are_sane(self, backend: LLMBackend, config: BaseModel) -> None:
         """To fix: ids are unique, sizes positive or None, every model takes text, and ``model`` is among them."""
         async with self.context(config) as ctx:
-            models = await backend.models(ctx)
+            models = given("models", await backend.models(ctx))
         ids = [info.id for info in models]
         assert self.model in ids
         assert len(ids) == len(set(ids))
@@ -161,7 +162,7 @@ class LLMBackendSuite(ConnectionSuite, kit=True):
         if not isinstance(backend, DescribesModels):
             pytest.skip("the backend does not describe models")
         async with self.context(config) as ctx:
-            listed = {info.id: info for info in await backend.models(ctx)}
+            listed = {info.id: info for info in given("models", await backend.models(ctx))}
         described = backend.describe(config, self.model)
         assert backend.describe(config, "no-such-model-at-all") is None
         if described is not None:
@@ -199,7 +200,7 @@ class LLMBackendSuite(ConnectionSuite, kit=True):
         with Unchanged(backend, config):
             await self.ask(backend, config, self.request("Hello"))
             async with self.context(config) as ctx:
-                await backend.models(ctx)
+                given("models", await backend.models(ctx))
 
     async def test_concurrent_calls_do_not_mix(self, backend: LLMBackend, config: BaseModel) -> None:
         """To fix: nothing of one call may be kept where another call can see it (attributes, globals, shared dicts)."""
@@ -245,7 +246,7 @@ class LLMBackendSuite(ConnectionSuite, kit=True):
 
         async def run() -> Completion:
             inside.set(True)
-            return await backend.complete(ctx, self.request(prompt))
+            return given("complete", await backend.complete(ctx, self.request(prompt)))
 
         loop = asyncio.get_running_loop()
         loop.set_task_factory(note)

@@ -21,6 +21,7 @@ from tollhouse.plugin import (
     Unauthenticated,
 )
 from tollhouse.testing.connection import ConnectionSuite, Unchanged
+from tollhouse.testing.given import given
 
 
 class PaymentProviderSuite(ConnectionSuite, kit=True):
@@ -68,7 +69,7 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
     async def test_checkout_says_what_to_do_next(self, provider: PaymentProvider, config: BaseModel) -> None:
         """To fix: ``redirect`` comes with a URL, ``instructions`` with a text."""
         async with self.context(config) as ctx:
-            action = await provider.checkout(ctx, self.order())
+            action = given("checkout", await provider.checkout(ctx, self.order()))
         assert action.kind in ("redirect", "instructions", "none")
         assert action.kind != "redirect" or (action.url or "").startswith(("https://", "http://localhost", "http://127.0.0.1"))
         assert action.kind != "instructions" or (action.text or "").strip()
@@ -76,9 +77,9 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
     async def test_checkout_is_idempotent(self, provider: PaymentProvider, config: BaseModel) -> None:
         """To fix: pass the reference as the provider's idempotency key, or look the payment up before making one."""
         async with self.context(config) as ctx:
-            first = await provider.checkout(ctx, self.order())
-            again = await provider.checkout(ctx, self.order())
-            other = await provider.checkout(ctx, self.order("0199a0000000700080000000000000bb"))
+            first = given("checkout", await provider.checkout(ctx, self.order()))
+            again = given("checkout", await provider.checkout(ctx, self.order()))
+            other = given("checkout", await provider.checkout(ctx, self.order("0199a0000000700080000000000000bb")))
         assert again == first
         assert other.provider_reference is None or other.provider_reference != first.provider_reference
 
@@ -87,7 +88,7 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
         async with self.context(config) as ctx:
             for minor in (1, 1999, 100_000_000):
                 order = self.order(f"0199a00000007000800000000{minor:08d}", minor)
-                charged = await self.charged(ctx, order, await provider.checkout(ctx, order))
+                charged = await self.charged(ctx, order, given("checkout", await provider.checkout(ctx, order)))
                 if charged is None:
                     pytest.skip("the suite has no `charged`")
                 assert charged == order.amount
@@ -95,14 +96,14 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
     async def test_an_unpaid_order_is_pending(self, provider: PaymentProvider, config: BaseModel) -> None:
         """To fix: ``fetch`` asks the provider; what has only been started is ``pending``, never ``paid``."""
         async with self.context(config) as ctx:
-            action = await provider.checkout(ctx, self.order())
-            state = await provider.fetch(ctx, self.order(), action.provider_reference)
+            action = given("checkout", await provider.checkout(ctx, self.order()))
+            state = given("fetch", await provider.fetch(ctx, self.order(), action.provider_reference))
         assert state.state == "pending"
 
     async def test_canceling_twice_is_fine(self, provider: PaymentProvider, config: BaseModel) -> None:
         """To fix: treat "already canceled" and "unknown" of the provider as success; nothing will be charged either way."""
         async with self.context(config) as ctx:
-            action = await provider.checkout(ctx, self.order())
+            action = given("checkout", await provider.checkout(ctx, self.order()))
             await provider.cancel(ctx, action.provider_reference)
             await provider.cancel(ctx, action.provider_reference)
             await provider.cancel(ctx, None)
@@ -110,7 +111,7 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
     async def test_the_portal_is_a_page_or_nothing(self, provider: PaymentProvider, config: BaseModel) -> None:
         """To fix: give a URL, or None if the provider has no such page (or does not know this customer)."""
         async with self.context(config) as ctx:
-            page = await provider.portal(ctx, None)
+            page = given("portal", await provider.portal(ctx, None))
         assert page is None or page.startswith("http")
 
     async def test_webhooks_are_verified(
@@ -122,10 +123,18 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
         assert webhook is not None, "give a fixture `webhook`"
         assert forged is not None
         async with self.context(config) as ctx:
-            first = [event for event in (await provider.receive(ctx, webhook)).events if isinstance(event, PaymentEvent)]
-            again = [event for event in (await provider.receive(ctx, webhook)).events if isinstance(event, PaymentEvent)]
+            first = [
+                event
+                for event in (given("receive", await provider.receive(ctx, webhook))).events
+                if isinstance(event, PaymentEvent)
+            ]
+            again = [
+                event
+                for event in (given("receive", await provider.receive(ctx, webhook))).events
+                if isinstance(event, PaymentEvent)
+            ]
             with pytest.raises(Unauthenticated):
-                await provider.receive(ctx, forged)
+                given("receive", await provider.receive(ctx, forged))
         assert first
         assert [(event.external_id, event.key) for event in first] == [(event.external_id, event.key) for event in again]
 
@@ -133,6 +142,6 @@ class PaymentProviderSuite(ConnectionSuite, kit=True):
         """To fix: keep what must last in ``ctx.state``, which is the connection's own."""
         with Unchanged(provider, config):
             async with self.context(config) as ctx:
-                action = await provider.checkout(ctx, self.order())
-                await provider.fetch(ctx, self.order(), action.provider_reference)
+                action = given("checkout", await provider.checkout(ctx, self.order()))
+                given("fetch", await provider.fetch(ctx, self.order(), action.provider_reference))
                 await provider.cancel(ctx, action.provider_reference)

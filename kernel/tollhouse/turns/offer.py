@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from tollhouse.agents.split import bucket, choose
@@ -13,13 +13,13 @@ from tollhouse.host.connections import Connections
 from tollhouse.host.values import Bound
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import NotFound, TollhouseError
-from tollhouse.plugin.llm import ChecksMedia, CountsTokens, DescribesModels
 from tollhouse.policy.facts import Facts
 from tollhouse.policy.limits import Needs
 from tollhouse.policy.rules import Case
 from tollhouse.records import record
 from tollhouse.runtime.prepare import Candidate, Prepared
 from tollhouse.store.ids import parse_id
+from tollhouse.turns.abilities import counter, described, refusals
 from tollhouse.turns.errors import NoModel
 from tollhouse.turns.lookups import Lookups
 from tollhouse.usage.prices import Price, PriceBook, TenantPrices
@@ -122,14 +122,11 @@ class AtHand:
                 continue
             try:
                 bound = self._connection(tenant, choice.connection_id, revision)
+                info = described(bound, choice.model)
             except TollhouseError as error:
                 broken[choice.connection_id] = f"{error.http_code}: {error.detail}"
                 continue
-            backend = bound.backend
-            describes, counts, checks = _abilities(backend.__class__)
-            info = backend.describe(bound.ctx.config, choice.model) if describes else None
-            count = _counter(backend, choice.model) if counts else None
-            refuses = partial(backend.refuses, bound.ctx.config, choice.model) if checks else None
+            backend, count, refuses = bound.backend, counter(bound, choice.model), refusals(bound, choice.model)
             found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision, refuses))
             prices[backend.name, choice.model] = self._prices_for(facts).price(backend.name, choice.model)
         if not found:
@@ -152,13 +149,3 @@ class AtHand:
         if self._prices.currency == currency:
             return self._prices
         return self.lookups.get(("prices", currency), partial(self._caches.prices.reload, facts.tenant.id))
-
-
-@lru_cache(maxsize=256)
-def _abilities(kind: type) -> tuple[bool, bool, bool]:
-    """Whether backends of this class describe models, count tokens, and check media; asked once, because asking is slow."""
-    return issubclass(kind, DescribesModels), issubclass(kind, CountsTokens), issubclass(kind, ChecksMedia)
-
-
-def _counter(backend: CountsTokens, model: str) -> Callable[[str], int | None]:
-    return lambda text: backend.count_tokens(model, text)

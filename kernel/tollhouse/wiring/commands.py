@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import asyncpg
 from sqlalchemy import select
 
 from tollhouse.accounts.service import new_owner_link
+from tollhouse.border.calls import guarded
+from tollhouse.border.errors import PluginFault
 from tollhouse.host.checks import miss
 from tollhouse.host.host import Host
 from tollhouse.host.loader import inspect_installed, load_plugins
@@ -35,6 +38,8 @@ from tollhouse.wiring.installation import open_container, open_database, prepare
 
 FEW = 10
 """So many names are shown to whoever mistyped one."""
+COMMAND_SECONDS = 30 * 86_400
+"""No limit, for somebody sits in front of it."""
 JOB_CONNECTIONS = 6
 """What the job worker of one process opens: its pool, and one that listens."""
 
@@ -280,4 +285,7 @@ async def plugin_command(settings: Settings, plugin: str, command: str, argument
     if found is None or found.plugin != plugin:
         known = [name for name, one in host.commands.items() if one.plugin == plugin]
         raise NotFound(f"plugin {plugin!r} brings no command {command!r}; {miss(command, known)}")
-    return await found.obj.run(arguments)
+    code = await guarded(plugin, f"command {command!r}", partial(found.obj.run, arguments), COMMAND_SECONDS)
+    if type(code) is not int:
+        raise PluginFault(plugin, f"command {command!r}", f"gave a {type(code).__name__} for its exit code")
+    return code

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +35,7 @@ from tollhouse.billing.ports import SubscriptionsPort
 from tollhouse.billing.repository import cost_limit_in_use
 from tollhouse.billing.service import SubscriptionService
 from tollhouse.billing.subscriptions import starts_default
+from tollhouse.border.calls import ask_now
 from tollhouse.conversations.files import FileLimits, FileService
 from tollhouse.conversations.ports import ConversationsPort, FilesPort
 from tollhouse.conversations.service import ConversationService
@@ -44,6 +48,7 @@ from tollhouse.host.http import Http
 from tollhouse.host.loader import load_plugins
 from tollhouse.plugin import ports
 from tollhouse.plugin.access import Principal
+from tollhouse.plugin.errors import TollhouseError
 from tollhouse.plugin.events import Event, EventName
 from tollhouse.plugin.llm import ModelPrice, SuggestsPrices
 from tollhouse.policy.engine import PolicyEngine, WorstPrices, refusal
@@ -83,6 +88,9 @@ from tollhouse.wiring.ourselves import Ourselves
 from tollhouse.wiring.personal_data import EXPORTS, erases
 
 WEB = "web"
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -227,7 +235,7 @@ def build(
         conversations=ConversationService(store, blobs, forget=forget_replies),
         files=files,
         reports=ReportService(store),
-        queues=QueueService(store),
+        queues=QueueService(store, blobs),
         audit=AuditTrail(store),
         sealer=Sealer(store, signer, store.marker, Anchor(settings.data_dir, signer)),
         alarms=AlarmService(store),
@@ -304,8 +312,18 @@ def suggested_prices(host: Host) -> Iterable[tuple[str, ModelPrice]]:
     """Every price that an installed backend suggests, with the backend's name."""
     for name, registered in host.llm_backends.items():
         if isinstance(registered.obj, SuggestsPrices):
-            for price in registered.obj.suggest_prices():
+            try:
+                reads = SimpleNamespace(suggest_prices=partial(_all_prices, registered.obj))
+                prices = ask_now(registered.plugin, "suggest_prices", reads)
+            except TollhouseError as error:  # the prices of the others are there all the same
+                log.error("no prices are suggested by %s: %s", name, error.detail)
+                continue
+            for price in prices:
                 yield name, price
+
+
+def _all_prices(backend: SuggestsPrices) -> list[ModelPrice]:
+    return list(backend.suggest_prices())
 
 
 def emitter(host: Host) -> Emit:

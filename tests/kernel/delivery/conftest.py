@@ -16,6 +16,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from tollhouse.auth.models import identities, users
+from tollhouse.border.calls import guarded
 from tollhouse.delivery.connected import Connected
 from tollhouse.delivery.deliver import Deliver
 from tollhouse.delivery.events import TellPlugin
@@ -144,7 +145,7 @@ class Stage:
         self.told.append((plugin, event))
 
     async def _notify(self, plugin: str, event: Event) -> None:
-        await self.notify(plugin, event)
+        await guarded(plugin, "on_event", lambda: self.notify(plugin, event), 60)
 
     # -- what happens -------------------------------------------------------------------------------------------------
 

@@ -134,7 +134,7 @@ async def test_a_poison_message_is_quarantined_and_the_others_go_on(stage: Any, 
     from tollhouse.delivery.service import QueueService
     from tollhouse.store.audit import CLI
 
-    queues = QueueService(stage.store)
+    queues = QueueService(stage.store, stage.blobs)
     stuck = (await queues.list(tenant_id, "inbox", state="quarantined")).items
     assert [(row["external_id"], row["attempts"]) for row in stuck] == [("m1", 8)]
     assert "payload" not in stuck[0]

@@ -102,10 +102,14 @@ async def test_a_plugin_that_fails_holds_up_no_other(stage: Any, tenant_id: UUID
     while (due := await _waiting(stage, tenant_id)) is not None:
         stage.store.at(due)
         await stage.relay.drain()
-    (broken,) = (await QueueService(stage.store).list(tenant_id, "outbox", state="quarantined")).items
-    assert (broken["subscriber"], broken["attempts"], broken["error"]) == ("broken", 12, "SystemExit")
+    (broken,) = (await QueueService(stage.store, stage.blobs).list(tenant_id, "outbox", state="quarantined")).items
+    assert (broken["subscriber"], broken["attempts"], broken["error"]) == (
+        "broken",
+        12,
+        "plugin_failed: plugin 'broken': on_event raised SystemExit",
+    )
     stage.notify = stage.hear
-    await QueueService(stage.store).replay(tenant_id, "outbox", str(broken["id"]), CLI)
+    await QueueService(stage.store, stage.blobs).replay(tenant_id, "outbox", str(broken["id"]), CLI)
     await stage.relay.drain()
     assert stage.told[-1] == ("broken", ours)
 
@@ -174,7 +178,7 @@ async def test_a_row_of_a_dead_relay_is_due_again_after_its_lease(stage: Any, bo
 async def test_nobody_sees_or_replays_another_tenants_rows(
     stage: Any, bot: UUID, tenant_id: UUID, other_tenant_id: UUID
 ) -> None:
-    queues = QueueService(stage.store)
+    queues = QueueService(stage.store, stage.blobs)
     await stage.write(bot, "m1", "hello")
     await stage.job(tenant_id, bot, "chat")
     for queue in ("inbox", "outbox"):

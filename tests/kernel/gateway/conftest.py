@@ -196,6 +196,10 @@ def json_mount() -> Mount:
     async def bug() -> None:
         raise RuntimeError("the secret is 4711")
 
+    @router.get("/exit")
+    async def leaves() -> None:
+        raise SystemExit(3)
+
     return Mount("/api", router, public=frozenset({"GET /open"}), large_bodies=frozenset({"POST /big"}))
 
 

@@ -51,6 +51,11 @@ async def test_wrong_fields_are_named_and_never_repeated(ask):
     assert (fault["parameter"], fault["in"], "pointer" in fault) == ("limit", "query", False)
 
 
+async def test_a_route_that_wants_to_end_the_process_is_an_error_of_that_request(ask):
+    answer = await ask("GET", "/api/exit", key="key")
+    assert (answer.status, answer.json["code"]) == (500, "internal_error")
+
+
 @pytest.mark.parametrize("body", [b"{", b"", b"nonsense", b'{"text": }'])
 async def test_broken_json_is_a_clear_refusal(ask, body):
     answer = await ask("POST", "/api/notes", key="key", body=body, headers={"content-type": "application/json"})

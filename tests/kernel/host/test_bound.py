@@ -110,9 +110,9 @@ async def asks_for_help(ctx: Any) -> th.Health:
         (th.Health(False, f"{KEY} was refused"), False, "*** was refused"),
         (asks_for_help, True, "connected with ***"),
         (th.BackendAuthFailed(private=KEY), False, th.BackendAuthFailed().detail),
-        (RuntimeError(KEY), False, "The plugin failed: RuntimeError"),
-        (SystemExit(KEY), False, "The plugin failed: SystemExit"),
-        ("fine", False, "The plugin failed: it gave no Health."),
+        (RuntimeError(KEY), False, "The plugin failed: plugin 'acme-suite': test raised RuntimeError."),
+        (SystemExit(KEY), False, "The plugin failed: plugin 'acme-suite': test raised SystemExit."),
+        ("fine", False, "The plugin failed: plugin 'acme-suite': test gave a str."),
     ],
 )
 async def test_trying_a_connection(world: Any, tenant_id: UUID, outcome: Any, ok: bool, detail: str) -> None:

@@ -29,7 +29,7 @@ from tollhouse_litellm.config import BROKEN, LiteLLMConfig, LiteLLMSettings
 from tollhouse_litellm.faults import error_of
 from tollhouse_litellm.messages import PARAMETERS, completion_of, refusal_of, to_litellm
 
-TEST_TIMEOUT = 20.0
+TEST_TIMEOUT = 12.0
 TRIAL_TOKENS = 256
 """Some reasoning models refuse a request whose tokens they would use up before the first word."""
 

@@ -1,0 +1,1 @@
+"""How the kernel calls what plugins brought."""
