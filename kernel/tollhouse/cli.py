@@ -220,13 +220,13 @@ def ledger_verify(tenant: str | None, since: datetime | None, as_json: bool) -> 
     day = since.date() if since else None
     with Progress(sys.stderr) as progress:
         found = in_container(lambda c: verify_ledgers(c, tenant, since=day, progress=progress.of, sealed=sealed))
+    for line in unsealed(sealed):
+        click.echo(line, err=as_json)
     if as_json:
         say(found, True)
     else:
         for row in found:
             say(f"{row['tenant']}: {row['check']}: {row['detail']} ({row['subject']})")
-        for line in unsealed(sealed):
-            say(line)
         say("the ledger adds up" if not found else f"{len(found)} differences")
     sys.exit(1 if found else 0)
 

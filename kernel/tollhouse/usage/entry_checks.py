@@ -56,7 +56,8 @@ _COPIED = (
 _TURNED = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost")
 # The one correction there is (see turns/repository.py): its id is the second after that of what it takes back, and the late
 # one's lies between.
-_CORRECTED = f"""SELECT 1 FROM entries o JOIN entries y ON y.tenant_id = o.tenant_id AND y.id > o.id AND y.id < e.id
+_CORRECTED = f"""SELECT 1 FROM entries o JOIN entries y ON y.tenant_id = e.tenant_id AND y.id > (e.detail->>'corrects')::uuid
+        AND y.id < e.id
     WHERE o.tenant_id = e.tenant_id AND o.id = (e.detail->>'corrects')::uuid AND o.certainty = 'unknown'
     AND (y.kind, y.xid, y.turn_id, e.outcome) = ('late', e.xid, e.turn_id, 'corrected')
     AND ({", ".join("o." + name for name in _COPIED)}) IS NOT DISTINCT FROM ({", ".join("e." + name for name in _COPIED)})
