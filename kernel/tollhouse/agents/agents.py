@@ -21,6 +21,7 @@ from tollhouse.plugin.ports import Page
 from tollhouse.store.audit import Actor, record
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.store import Store
+from tollhouse.store.text import lines, one_line
 
 SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
 LENGTHS: Final = {"name": 100, "description": 2_000, "welcome": 2_000}
@@ -166,20 +167,22 @@ class Agents:
 
 def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """The same values, trimmed; every field that is wrong is named."""
-    values = {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
-    errors = []
+    values = dict(values)
+    errors: list[FieldError] = []
+    if "slug" in values:
+        values["slug"] = values["slug"].strip()
     if "slug" in values and (not SLUG.fullmatch(values["slug"]) or parse_id(values["slug"]) is not None):
         errors.append(
             FieldError("#/slug", "1 to 50 small letters, digits and hyphens, beginning and ending with a letter or digit")
         )
-    if values.get("name") == "":
-        errors.append(FieldError("#/name", "must not be empty"))
     for key, most in LENGTHS.items():
-        text = values.get(key, "")
-        if len(text) > most:
-            errors.append(FieldError(f"#/{key}", f"has at most {most} characters"))
-        if "\0" in text:
-            errors.append(FieldError(f"#/{key}", "must not contain a NUL character"))
+        if key in values:
+            try:
+                values[key] = (one_line if key == "name" else lines)(
+                    values[key], field=key, longest=most, required=key == "name"
+                )
+            except InvalidInput as error:
+                errors += error.errors
     if not -(2**31) <= values.get("position", 0) < 2**31:
         errors.append(FieldError("#/position", "is out of range"))
     if errors:

@@ -24,6 +24,7 @@ from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound
 from tollhouse.plugin.pointers import pointer_of
 from tollhouse.store.audit import Actor, record
 from tollhouse.store.ids import new_id
+from tollhouse.store.text import lines
 
 MAX_NOTE = 1_000
 Spec = VersionSpec | Mapping[str, Any]
@@ -214,9 +215,7 @@ def _person(actor: Actor) -> UUID | None:
 
 
 def _checked_note(note: str) -> str:
-    if len(note) > MAX_NOTE or "\0" in note:
-        raise InvalidInput(f"A note has at most {MAX_NOTE} characters, none of them NUL.", field="note")
-    return note
+    return lines(note, field="note", longest=MAX_NOTE)
 
 
 def _check_shares(version_id: UUID, shares: Mapping[UUID, int]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from tollhouse.agents.parameters import PARAMETERS, problem_with
 from tollhouse.agents.patterns import MAX_PATTERN, Pattern
 from tollhouse.agents.template import parse
 from tollhouse.plugin.content import Modality
+from tollhouse.store.exact import Exact
 
 MAX_TEMPLATE = 64_000
 
@@ -18,7 +19,7 @@ ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 Mark = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class _Part(BaseModel):
+class _Part(Exact):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -7,6 +7,7 @@ import unicodedata
 from typing import Final
 
 from tollhouse.plugin.errors import InvalidInput
+from tollhouse.store.text import one_line
 
 EMAIL_MAX: Final = 254
 NAME_MAX: Final = 200
@@ -39,14 +40,7 @@ def clean_text(value: str, *, field: str, longest: int = NAME_MAX, required: boo
     Raises:
         InvalidInput: too long, missing, or with characters that cannot be shown.
     """
-    value = value.strip()
-    if required and not value:
-        raise InvalidInput("This must not be empty", field=field)
-    if len(value) > longest:
-        raise InvalidInput(f"This is at most {longest} characters", field=field)
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in value):
-        raise InvalidInput("This is one line of text without control characters", field=field)
-    return value
+    return one_line(value, field=field, longest=longest, required=required)
 
 
 def valid_language(language: str, *, field: str = "language") -> str:

@@ -24,6 +24,7 @@ from tollhouse.plugin.ports import OrderInfo, Page, SubscriptionInfo
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id
 from tollhouse.store.pages import page_by_id
+from tollhouse.store.text import lines
 
 if TYPE_CHECKING:
     from tollhouse.billing.plan_service import PlanService
@@ -211,8 +212,7 @@ class SubscriptionAdmin:
             InvalidInput: names each field.
             Conflict: ``subscription_over``.
         """
-        if not 1 <= len(reason.strip()) <= 500:
-            raise InvalidInput("Say why, in at most 500 characters.", field="reason")
+        reason = lines(reason, field="reason", longest=500, required=True)
         tenant_id = caller.tenant.id
         async with self.store.transaction(tenant_id) as conn:
             row = await self._locked(conn, tenant_id, subscription_id)
@@ -261,7 +261,7 @@ class SubscriptionAdmin:
             NotFound: the tenant has no such subscription.
             Conflict: ``subscription_over``.
         """
-        tenant_id = caller.tenant.id
+        tenant_id, reason = caller.tenant.id, lines(reason, field="reason", longest=500)
         async with self.store.transaction(tenant_id) as conn:
             row = await self._locked(conn, tenant_id, subscription_id)
             _, now = await rows.zone_and_now(conn, tenant_id)

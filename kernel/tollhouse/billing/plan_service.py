@@ -18,9 +18,10 @@ from tollhouse.billing.offers import plan_infos
 from tollhouse.billing.plans import Plan, PlanCache, PlanVersion
 from tollhouse.billing.subscription_repository import current_subscription
 from tollhouse.billing.terms import Terms, check_terms
-from tollhouse.plugin.errors import FieldError, InvalidInput, NotFound, gather
+from tollhouse.plugin.errors import InvalidInput, NotFound, gather
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id, parse_id
+from tollhouse.store.text import lines, one_line
 
 if TYPE_CHECKING:
     from tollhouse.host.caller import Caller
@@ -247,15 +248,16 @@ def _check_slug(slug: str) -> None:
 
 
 def _check_plan(values: Mapping[str, Any]) -> None:
-    errors = []
-    if "name" in values and not 1 <= len(values["name"].strip()) <= 100:
-        errors.append(FieldError("#/name", "A name of 1 to 100 characters, please."))
-    if len(values.get("description", "")) > 2000:
-        errors.append(FieldError("#/description", "A description of at most 2,000 characters, please."))
-    if not -(10**9) <= values.get("position", 0) <= 10**9:
-        errors.append(FieldError("#/position", "The position is out of range."))
-    if errors:
-        raise InvalidInput(errors[0].detail, errors=errors)
+    gather(
+        lambda: one_line(values.get("name", "-"), field="name", longest=100, required=True),
+        lambda: lines(values.get("description", ""), field="description", longest=2000),
+        lambda: _check_position(values.get("position", 0)),
+    )
+
+
+def _check_position(position: int) -> None:
+    if not -(10**9) <= position <= 10**9:
+        raise InvalidInput("The position is out of range.", field="position")
 
 
 def _check_default(default: bool, terms: Terms) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +18,9 @@ from tollhouse.store.ids import parse_id
 NOT_KEPT: Final = frozenset({"password"})
 """What is typed again after an error: it is never written into a page."""
 TYPE_AGAIN: Final = "Type it again: what is secret is never put back into a page"
+
+PLAIN_NUMBER: Final = re.compile(r"-?(?:[0-9]{1,24}(?:\.[0-9]{0,24})?|\.[0-9]{1,24})", re.ASCII)
+"""No ``1e3``, no ``1_000`` and no digits of other scripts: an amount is what everybody reads in it."""
 
 
 class Form:
@@ -110,14 +114,11 @@ class Form:
         text = self.text(name).replace(" ", "")
         if not text:
             return None
-        try:
-            value = Decimal(text.replace(",", ".") if "." not in text else text.replace(",", ""))
-        except InvalidOperation:
-            value = Decimal("NaN")
-        if not value.is_finite() or abs(value.adjusted()) > 30:
+        text = text.replace(",", ".") if "." not in text else text.replace(",", "")
+        if not PLAIN_NUMBER.fullmatch(text):
             self.refuse(name, "Write a number, as 19 or 19.50")
             return None
-        return value
+        return Decimal(text)
 
     def id(self, name: str) -> UUID | None:
         """The id that was chosen; None if it is blank, or wrong (and then an error)."""

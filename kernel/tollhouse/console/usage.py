@@ -13,6 +13,7 @@ from tollhouse.console.desk import Area, Desk
 from tollhouse.console.overview import calls_by_day, local_day
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.reports.service import UsageRow, to_csv
+from tollhouse.store.exact import day_within
 
 area = Area()
 GROUPS: Final[Mapping[str, str]] = {
@@ -65,7 +66,7 @@ def _wanted(desk: Desk) -> tuple[str, date, date]:
 
 def _day(desk: Desk, name: str, otherwise: date) -> date:
     try:
-        return date.fromisoformat(desk.query(name)) if desk.query(name) else otherwise
+        return day_within(date.fromisoformat(desk.query(name))) if desk.query(name) else otherwise
     except ValueError:
         raise InvalidInput("Write a date, as 2026-11-23.", field=name) from None
 

@@ -25,6 +25,7 @@ from tollhouse.console.version_form import MOST_REDACTIONS, check_spec, form_lab
 from tollhouse.host.values import Connection
 from tollhouse.plugin.content import MODALITIES
 from tollhouse.plugin.errors import Conflict, InvalidInput, TollhouseError
+from tollhouse.store.exact import moment_within
 from tollhouse.store.ids import parse_id
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,7 @@ def _saved(desk: Desk, form: Form, version: VersionRow) -> Response:
 
 def _moment(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if text else None
+        return moment_within(datetime.fromisoformat(text)) if text else None
     except ValueError:
         return None
 

@@ -19,6 +19,7 @@ from tollhouse.plugin.errors import InvalidInput, NotFound, TooLarge
 from tollhouse.store.blobs import Blobs, blob_key
 from tollhouse.store.ids import new_id, parse_id
 from tollhouse.store.store import Store
+from tollhouse.store.text import shown
 
 MAX_NAME = 200
 MAX_PATH = 4_096
@@ -166,6 +167,4 @@ class FileService:
 
 def clean_name(name: str) -> str:
     """A file's name for showing: no folders, no control characters, at most 200 characters; never used as a path."""
-    name = re.split(r"[/\\]", name[-MAX_PATH:])[-1]
-    name = "".join(char for char in name if char.isprintable()).strip()
-    return name[:MAX_NAME] or "file"
+    return shown(re.split(r"[/\\]", name[-MAX_PATH:])[-1], MAX_NAME) or "file"

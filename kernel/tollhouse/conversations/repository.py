@@ -17,6 +17,7 @@ from tollhouse.plugin.content import Message, Part, part_from_json
 from tollhouse.plugin.ports import ConversationInfo, StoredMessage
 from tollhouse.store.ids import new_id
 from tollhouse.store.pages import page_by_id
+from tollhouse.store.text import shown
 
 TITLE_LENGTH = 60
 
@@ -24,7 +25,7 @@ TITLE_LENGTH = 60
 def title_of(parts: Sequence[Part]) -> str:
     """A conversation's title: the first line of what the user said first, at most 60 characters."""
     text = Message("user", tuple(parts)).text.strip()
-    line = " ".join(text.splitlines()[0].split()) if text else ""
+    line = shown(text.splitlines()[0], len(text)) if text else ""
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
 
 

@@ -19,6 +19,7 @@ from tollhouse.store.blobs import Blobs, blob_key
 from tollhouse.store.ids import parse_id
 from tollhouse.store.pages import MAX_LIMIT
 from tollhouse.store.store import Store
+from tollhouse.store.text import one_line
 
 MAX_TITLE = 200
 
@@ -46,7 +47,7 @@ class ConversationService:
 
     async def start(self, who: Principal, agent_id: UUID, title: str = "") -> ConversationInfo:
         """Begin an empty conversation; that the user may use the agent was decided before."""
-        title = _clean(title)
+        title = one_line(title, field="title", longest=MAX_TITLE)
         async with self.store.transaction(who.tenant_id) as conn:
             new = await repository.insert_conversation(
                 conn, who.tenant_id, user_id=who.user_id, agent_id=agent_id, channel=who.channel, title=title
@@ -77,9 +78,7 @@ class ConversationService:
         Raises:
             InvalidInput: the title is empty or longer than 200 characters.
         """
-        title = _clean(title)
-        if not title:
-            raise InvalidInput("A title cannot be empty.", field="title")
+        title = one_line(title, field="title", longest=MAX_TITLE, required=True)
         async with self.store.transaction(who.tenant_id) as conn:
             found = await self.require(conn, who, _id(conversation_id))
             await repository.set_title(conn, who.tenant_id, UUID(found.id), title)
@@ -121,13 +120,6 @@ def _id(text: str) -> UUID:
     if found is None:
         raise NotFound()
     return found
-
-
-def _clean(title: str) -> str:
-    title = " ".join("".join(char if char.isprintable() else " " for char in title).split())
-    if len(title) > MAX_TITLE:
-        raise InvalidInput(f"A title has at most {MAX_TITLE} characters.", field="title")
-    return title
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ from tollhouse.host import repository
 from tollhouse.host.caller import Caller
 from tollhouse.host.context import Contexts, Surroundings
 from tollhouse.host.errors import ConnectionDisabled, ConnectionInUse, ConnectionInvalid, NameTaken, Outdated, PluginOff
-from tollhouse.host.forms import form_schema, json_fault, parse, secret_fields, split
+from tollhouse.host.forms import form_schema, parse, secret_fields, split
 from tollhouse.host.host import Host, Registered
 from tollhouse.host.http import addresses
 from tollhouse.host.logs import SCRUBBER, TENANT, Scrubber
@@ -39,6 +39,7 @@ from tollhouse.store.audit import Actor, record
 from tollhouse.store.ids import new_id
 from tollhouse.store.secrets import SecretBox, SecretUnreadable
 from tollhouse.store.store import Store
+from tollhouse.store.text import one_line
 
 __all__ = ["Bound", "Connection", "Connections", "Connector"]
 
@@ -373,10 +374,7 @@ def _unique_name() -> Iterator[None]:
 
 
 def _name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= 100 or json_fault(name):
-        raise InvalidInput("A name has 1 to 100 characters.", field="name")
-    return name
+    return " ".join(one_line(name, field="name", longest=100, required=True).split())
 
 
 def _in_use(what: str) -> ConnectionInUse:

@@ -18,6 +18,7 @@ from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.money import exponent
 from tollhouse.reports import repository as rows
 from tollhouse.reports.sums import Mark, by_ranges, read_mark
+from tollhouse.store.exact import day_within
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
@@ -179,6 +180,11 @@ def _cell(value: Any) -> Any:
 def _check(by: str, groups: Mapping[str, Any], first: date, last: date) -> None:
     if by not in groups:
         raise InvalidInput(f"Group by one of {', '.join(groups)}.", field="by")
+    for name, day in (("first", first), ("last", last)):
+        try:
+            day_within(day)
+        except ValueError as error:
+            raise InvalidInput(f"{error}.", field=name) from None
     if first > last:
         raise InvalidInput("The range ends before it begins.", field="last")
     if (last - first).days >= MAX_DAYS:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tollhouse.plugin.errors import InvalidInput, NotFound
 from tollhouse.routes.vocabulary import WORDS
+from tollhouse.store.exact import Exact, day_within, moment_within
 from tollhouse.store.ids import parse_id
 
 T = TypeVar("T")
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
+Day = Annotated[date, AfterValidator(day_within)]
+Moment = Annotated[AwareDatetime, AfterValidator(moment_within)]
 MAX_KEY = 255
 
 
@@ -40,8 +44,8 @@ class Documented(BaseModel):
         return True
 
 
-class Input(Documented):
-    """A body. A field that we do not know is refused: it was meant to do something."""
+class Input(Documented, Exact):
+    """A body. A field that we do not know is refused: it was meant to do something. Numbers and moments are exact."""
 
     model_config = ConfigDict(extra="forbid")
 

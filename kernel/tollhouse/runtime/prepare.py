@@ -6,6 +6,8 @@ The estimate covers whichever candidate answers, and the repair of a reply that 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Final, NoReturn
@@ -20,6 +22,7 @@ from tollhouse.plugin.errors import ContextTooLong, InvalidInput
 from tollhouse.plugin.llm import ModelInfo
 from tollhouse.records import record
 from tollhouse.runtime.bounds import PER_MESSAGE, PER_REQUEST, Count, message_bound, text_bound
+from tollhouse.store.text import shown
 
 DEFAULT_TIMEOUT: Final = 120.0
 UNKNOWN_WINDOW: Final = 32_768
@@ -199,14 +202,47 @@ def _system_text(version: PromptVersion, surroundings: Surroundings, client: Seq
         text += version.schema.instruction
     said = [line for line in client if line.strip()]
     if said:
-        inside = "\n\n".join(said).replace(_TAG, "client instructions")
+        inside = harmless("\n\n".join(said))
         text += f"{_CLIENT_OPEN}<{_TAG}>\n{inside}\n</{_TAG}>"
     return text
 
 
+# Letters of other scripts that look like those of the tag; compatibility forms and accents are taken back by NFKD.
+_LOOK_ALIKES: Final = str.maketrans(
+    "\u0441\u03f2\u0421\u04cf\u0406\u0456\u03b9\u0131\u0399\u0435\u0415\u0395\u03b5\u0578\u03b7\u039d\u043f"
+    "\u0442\u0422\u03c4\u03a4\u0455\u0405\u0433\u0280\u0446\u03c5\u057d\u043e\u041e\u03bf\u039f\u0585\u2039\u203a",
+    "cccliiiiieeeennnnttttssrruuuooooo<>",
+)
+_LETTERS: Final = {"i": "[il1|!]", "l": "[li1|]", "e": "[e3]", "o": "[o0]", "s": "[s5$]", "t": "[t7+]"}
+_BETWEEN: Final = "[^a-z0-9|!$+]{0,8}"  # never what a letter can be: there is one way only to read a text
+_LIKE_TAG: Final = re.compile(
+    rf"(?:<{_BETWEEN})?{_BETWEEN.join(_LETTERS.get(x, x) for x in _TAG.replace('_', ''))}(?:{_BETWEEN}?>)?", re.IGNORECASE
+)
+_SKELETON: Final = {code: None for code in range(128) if not chr(code).isalpha()} | str.maketrans("l1|!305$7+", "iiiieosstt")
+_BONES: Final = _TAG.replace("_", "").translate(_SKELETON)
+_MOST_LOOKED_AT: Final = 20_000
+
+
+def harmless(text: str) -> str:
+    """``text`` without what a model could take for the tag around client instructions: also in capitals, spaced out, with
+    characters that cannot be seen, in letters or digits that look like it."""
+    plain = text if text.isascii() else unicodedata.normalize("NFKD", text).translate(_LOOK_ALIKES)
+    if not _has_bones(plain):
+        return text  # nearly always, and quickly
+    if len(plain) <= _MOST_LOOKED_AT:
+        plain = _LIKE_TAG.sub("(client's instructions)", plain)
+    if _has_bones(plain):
+        plain = plain.translate({60: "(", 62: ")", 95: " "})
+    return unicodedata.normalize("NFC", plain)
+
+
+def _has_bones(text: str) -> bool:
+    return _BONES in text.encode("ascii", "ignore").decode().lower().translate(_SKELETON)
+
+
 def _plain(name: str) -> str:
     """A name on one line: a user chooses it, and it must not look like instructions."""
-    return " ".join("".join(char if char.isprintable() else " " for char in name).split())[:MAX_NAME]
+    return harmless(shown(name, MAX_NAME))
 
 
 _VALUES: Final[Mapping[str, Callable[[Surroundings], str]]] = {

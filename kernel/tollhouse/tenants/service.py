@@ -19,6 +19,7 @@ from tollhouse.store.audit import Actor
 from tollhouse.store.ids import new_id
 from tollhouse.store.scope import tenant_scope
 from tollhouse.store.store import Store
+from tollhouse.store.text import lines
 from tollhouse.tenants import repository, values
 from tollhouse.tenants.errors import CostCurrencyInUse, HostTaken, SlugTaken
 from tollhouse.tenants.scoping import within
@@ -132,7 +133,8 @@ class TenantService:
 
     async def suspend(self, tenant_id: UUID, *, actor: Actor, reason: str = "") -> Tenant:
         """Stop a tenant: no turn is admitted from now on. Nothing is lost."""
-        return await self._set_status(tenant_id, "suspended", actor, {"reason": reason[:500]})
+        reason = lines(reason, field="reason", longest=500)
+        return await self._set_status(tenant_id, "suspended", actor, {"reason": reason})
 
     async def resume(self, tenant_id: UUID, *, actor: Actor) -> Tenant:
         """Let a suspended tenant do business again."""

@@ -11,9 +11,11 @@ from functools import lru_cache
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tollhouse.plugin.errors import InvalidInput
+from tollhouse.store.exact import Exact
+from tollhouse.store.text import UNSHOWN, one_line
 
 _RESERVED: Final = """
 account accounts admin api app assets auth billing console docs favicon health healthz help hooks internal login logout me
@@ -28,7 +30,7 @@ MAX_HOSTS: Final = 20
 MAX_COST_CAP: Final = 10**18  # nano-units: a thousand million
 
 
-class Brand(BaseModel):
+class Brand(Exact):
     """How the tenant's pages look."""
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +39,13 @@ class Brand(BaseModel):
     radius: int | None = Field(None, ge=0, le=32, description="Roundness of corners, in pixels.")
     logo_file_id: UUID | None = Field(None, description="An uploaded picture.")
     tagline: str = Field("", max_length=200, description="One sentence under the name.")
+
+    @field_validator("tagline")
+    @classmethod
+    def _one_line(cls, tagline: str) -> str:
+        if UNSHOWN.search(tagline):
+            raise ValueError("This is one line of text, without characters that cannot be seen")
+        return tagline
 
 
 class TenantSettings(BaseModel):
@@ -109,10 +118,7 @@ def valid_name(name: str) -> str:
     Raises:
         InvalidInput: empty, too long, or not one line of text.
     """
-    name = name.strip()
-    if not name or len(name) > 120 or not name.isprintable():
-        raise InvalidInput("A name is one line of 1 to 120 characters", field="name")
-    return name
+    return one_line(name, field="name", longest=120, required=True)
 
 
 @lru_cache(maxsize=1)

@@ -28,6 +28,7 @@ from tollhouse.plugin.ports import Page
 from tollhouse.records import record
 from tollhouse.store import audit
 from tollhouse.store.ids import new_id
+from tollhouse.store.text import UNSHOWN
 from tollhouse.usage import price_repository as rows
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def check_price(backend: str, model: str, amounts: Mapping[str, int | None]) -> 
     errors += [
         FieldError(f"#/{name}", "A name of 1 to 200 characters, please.")
         for name, value in (("backend", backend), ("model", model))
-        if not 1 <= len(value) <= 200 or "\x00" in value
+        if not 1 <= len(value) <= 200 or UNSHOWN.search(value)
     ]
     if errors:
         raise InvalidInput("This price is not acceptable.", errors=errors)

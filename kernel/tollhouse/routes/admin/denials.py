@@ -12,7 +12,7 @@ from tollhouse.policy.reasons import BY_CODE
 from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Cursor, Items, Limit, View, items
+from tollhouse.routes.common import Cursor, Items, Limit, Moment, View, items
 from tollhouse.routes.vocabulary import example
 
 
@@ -67,8 +67,8 @@ def routes(services: AdminServices) -> APIRouter:
         user_id: UUID | None = None,
         agent: Annotated[str | None, Query(max_length=200, description="Short name or id.")] = None,
         reason: Reason | None = None,
-        since: Annotated[AwareDatetime | None, Query(alias="from", description="Included.")] = None,
-        until: Annotated[AwareDatetime | None, Query(alias="to", description="Not included.")] = None,
+        since: Annotated[Moment | None, Query(alias="from", description="Included.")] = None,
+        until: Annotated[Moment | None, Query(alias="to", description="Not included.")] = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:

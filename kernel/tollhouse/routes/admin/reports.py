@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from tollhouse.reports.service import to_csv
 from tollhouse.routes.admin.access import operator, staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Items, View, answers, items
+from tollhouse.routes.common import Day, Items, View, answers, items
 from tollhouse.routes.vocabulary import WORDS, example, example_of
 
 UsageBy = Literal["day", "user", "agent", "version", "plan", "channel", "model"]
@@ -84,22 +83,22 @@ def routes(services: AdminServices) -> APIRouter:
     reports = services.reports
 
     @router.get("/usage", response_model=Items[UsageView], responses=CSV_USAGE)
-    async def usage(request: Request, first: date, last: date, by: UsageBy = "day", as_: Format = "json") -> Any:
+    async def usage(request: Request, first: Day, last: Day, by: UsageBy = "day", as_: Format = "json") -> Any:
         """What was used and what it cost."""
         return _answer(await reports.usage(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/revenue", response_model=Items[RevenueView], responses=CSV_REVENUE)
-    async def revenue(request: Request, first: date, last: date, by: RevenueBy = "day", as_: Format = "json") -> Any:
+    async def revenue(request: Request, first: Day, last: Day, by: RevenueBy = "day", as_: Format = "json") -> Any:
         """What was paid."""
         return _answer(await reports.revenue(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/margin", response_model=Items[MarginView], responses=CSV_MARGIN)
-    async def margin(request: Request, first: date, last: date, by: MarginBy = "day", as_: Format = "json") -> Any:
+    async def margin(request: Request, first: Day, last: Day, by: MarginBy = "day", as_: Format = "json") -> Any:
         """Revenue minus cost."""
         return _answer(await reports.margin(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/margin-by-tenant", response_model=Items[MarginView], responses=CSV_MARGIN)
-    async def margin_by_tenant(request: Request, first: date, last: date, as_: Format = "json") -> Any:
+    async def margin_by_tenant(request: Request, first: Day, last: Day, as_: Format = "json") -> Any:
         """The same for every tenant; the operator's."""
         operator(request)
         return _answer(await reports.margin_by_tenant(first, last), as_)
