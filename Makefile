@@ -23,10 +23,10 @@ PROBLEM = $(shell command -v $(PYTHON) >/dev/null 2>&1 || { echo "$(PYTHON) is n
     { echo "Tollhouse needs Python 3.11 or newer, $(PYTHON) is older: make $(MAKECMDGOALS) PYTHON=python3.12"; exit; }; \
   $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo "$(PYTHON) lacks venv or ensurepip: install python3-venv (Debian, Ubuntu)")
 
-.PHONY: help run install test check mutate bench docs lock clean
+.PHONY: help run install test check mutate bench bench-growth docs lock clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.run ## Serve Tollhouse; the first time, set everything up (PORT, HOST, DATA_DIR, DATABASE_URL, PUBLIC_URL)
 	@exec $(BIN)/tollhouse serve --prepare
@@ -62,6 +62,9 @@ mutate: $(VENV)/.dev ## Put 200 small mistakes into the kernel and see whether t
 
 bench: $(VENV)/.dev ## Print the performance table
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-growth: $(VENV)/.dev ## Print what reports, sums and checks cost at 10^5, 10^6 and 10^7 entries (ARGS="--rows 100000")
+	$(BIN)/python benchmarks/growth.py $(ARGS)
 
 docs: $(VENV)/.dev ## Write the generated pages of docs/reference
 	$(BIN)/python -m tollhouse.wiring.docs
