@@ -131,11 +131,11 @@ def tenants() -> None:
 @tenants.command("create")
 @click.argument("slug")
 @click.option("--name", help="What its users read; the slug by default.")
-@click.option("--currency", default="EUR", show_default=True, help="What a new plan begins with.")
-@click.option("--cost-currency", default="USD", show_default=True, help="What model costs are counted in.")
+@click.option("--currency", default="USD", show_default=True, help="What plans are sold and model costs are counted in.")
+@click.option("--cost-currency", help="What model costs are counted in, if that is another one: there is no margin then.")
 @click.option("--timezone", default="UTC", show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def tenants_create(slug: str, name: str | None, currency: str, cost_currency: str, timezone: str, as_json: bool) -> None:
+def tenants_create(slug: str, name: str | None, currency: str, cost_currency: str | None, timezone: str, as_json: bool) -> None:
     """Create a tenant; prints its owner's one-time link."""
     from tollhouse.wiring.commands import create_tenant
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.agents.models import agents, prompt_versions
@@ -138,3 +138,19 @@ async def connection_in_use(conn: AsyncConnection, tenant_id: UUID, connection_i
     )
     name = (await conn.execute(statement)).scalar()
     return None if name is None else f"the agent {name}"
+
+
+_IN_USE = text(
+    """
+    SELECT DISTINCT c.plugin, x.choice->>'model' AS model
+    FROM prompt_versions v
+    CROSS JOIN LATERAL (VALUES (v.spec->'primary'), (v.spec->'fallback')) AS x(choice)
+    JOIN connections c ON c.tenant_id = v.tenant_id AND c.id::text = x.choice->>'connection_id'
+    WHERE v.tenant_id = :tenant AND v.status = 'active' ORDER BY 1, 2
+    """
+)
+
+
+async def models_in_use(conn: AsyncConnection, tenant_id: UUID) -> list[tuple[str, str]]:
+    """Backend and model of what active versions ask."""
+    return [(row.plugin, row.model) for row in await conn.execute(_IN_USE, {"tenant": tenant_id})]

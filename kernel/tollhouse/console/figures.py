@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from tollhouse.console import format as formats
@@ -13,12 +13,14 @@ from tollhouse.reports.service import MarginRow, UsageRow
 NOT_PRICED = "Some models have no price yet"
 NOT_KNOWN = "Some calls have no known cost"
 MIXED = "Revenue and cost are in different currencies"
+UNKNOWN = "Not known"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure. ``full``: the exact value, where the shown one is shortened; ``note``: what must be known about it;
-    ``spark``: the points of its line; ``change`` against the period before, in the tone ``tone``."""
+    """One figure. ``full``: the exact value, where the shown one is shortened; ``note``: what must be known about it, and
+    ``mend``: the page that mends it; ``spark``: the points of its line; ``change`` against the period before, in the tone
+    ``tone``."""
 
     label: str
     value: str
@@ -27,6 +29,7 @@ class Figure:
     spark: str = ""
     change: str = ""
     tone: str = ""
+    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,12 @@ def money_figures(rows: Sequence[MarginRow], spans: Spans, currency: str, *, unp
         _money("Cost this month", spent or {currency: 0}, rows, spans, own, lambda row: row.cost, note=incomplete),
     ]
     if len(earned.keys() | spent.keys()) > 1:
-        return [*figures, Figure("Margin this month", "–", note=MIXED)]
+        return [*figures, Figure("Margin this month", UNKNOWN, note=MIXED, mend="/settings")]
     code = next(iter(earned or spent), currency)
     amounts = {code: earned.get(code, 0) - spent.get(code, 0)}
     margin = _money("Margin this month", amounts, rows, spans, own, lambda row: row.margin, note=incomplete, better="up")
+    if incomplete == NOT_PRICED:
+        figures, margin = [figures[0], replace(figures[1], mend="/prices")], replace(margin, mend="/prices")
     return [*figures, margin]
 
 

@@ -20,6 +20,7 @@ LABELS: Final = {
     "input_per_million": "Input",
     "cached_per_million": "Cached input",
     "output_per_million": "Output",
+    "rate": "Rate",
 }
 AMOUNTS = ("input_per_million", "output_per_million", "cached_per_million")
 
@@ -41,8 +42,10 @@ async def edit(desk: Desk) -> Response:
     backend, model = desk.query("backend"), desk.query("model")
     form = Form.of(backend=backend, model=model)
     price = await desk.parts.prices.get(desk.tenant.id, backend, model)
+    if price is None:
+        price = (await desk.parts.prices.suggestions()).get((backend, model))
     if price is not None:
-        form.fill({name: decimal(getattr(price, name), NANO) for name in AMOUNTS})
+        form.fill({"currency": price.currency, **{name: decimal(getattr(price, name), NANO) for name in AMOUNTS}})
     return await _form(desk, form)
 
 
@@ -50,7 +53,7 @@ async def edit(desk: Desk) -> Response:
 async def save(desk: Desk) -> Response:
     """Set it, from now on."""
     form = await desk.form()
-    amounts = _amounts(form)
+    amounts, rate = _amounts(form), form.amount("rate", NANO)
     backend, model = form.text("backend"), form.text("model")
     try:
         form.weigh(lambda: check_price(backend, model, {}))
@@ -62,9 +65,11 @@ async def save(desk: Desk) -> Response:
             input_per_million=amounts["input_per_million"] or 0,
             output_per_million=amounts["output_per_million"] or 0,
             cached_per_million=amounts["cached_per_million"],
+            currency=form.optional("currency"),
+            rate=rate,
         )
     except (InvalidInput, Conflict) as error:
-        return await _form(desk, form.failed(error))
+        return await _form(desk, form.failed(error, names={"currency": "rate"}))
     return desk.done("/prices", "price")
 
 
@@ -101,5 +106,7 @@ def _plugins(desk: Desk) -> dict[str, str]:
 async def _form(desk: Desk, form: Form) -> Response:
     history = await desk.parts.prices.history(desk.tenant.id, form.text("backend"), form.text("model"))
     form.labels = LABELS
-    values: dict[str, Any] = {"form": form, "history": history, "backends": _plugins(desk)}
+    other = form.optional("currency")
+    other = None if other == desk.tenant.cost_currency else other
+    values: dict[str, Any] = {"form": form, "history": history, "backends": _plugins(desk), "other": other}
     return desk.page("price_form.html", status=form.status, section="prices", **values)

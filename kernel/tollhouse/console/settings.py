@@ -14,6 +14,7 @@ from tollhouse.console.format import NANO, decimal
 from tollhouse.console.forms import Form
 from tollhouse.plugin.errors import Conflict, InvalidInput, TooLarge
 from tollhouse.plugin.money import EXPONENTS
+from tollhouse.tenants.errors import PricesLost
 from tollhouse.tenants.logos import MAX_BYTES
 from tollhouse.tenants.service import TenantChanges, check_changes
 from tollhouse.tenants.values import Tenant, timezones
@@ -51,11 +52,11 @@ async def save(desk: Desk) -> Response:
     form = await desk.form()
     try:
         changes = _changes(form, tenant)
-        form.weigh(lambda: check_changes(changes), partial(_placed, form))
+        form.weigh(lambda: check_changes(changes), partial(_placed, form, tenant))
         form.check()
         await desk.parts.tenants.update(tenant.id, changes, actor=desk.actor)
     except (InvalidInput, Conflict) as error:
-        return _page(desk, _placed(form, error), tenant)
+        return _page(desk, _placed(form, tenant, error), tenant, losing=isinstance(error, PricesLost) or bool(form.get("rate")))
     desk.parts.directory.forget()
     desk.parts.prices.forget(tenant.id)
     return desk.done("/settings")
@@ -105,6 +106,8 @@ def _changes(form: Form, tenant: Tenant) -> TenantChanges:
         timezone=form.text("timezone"),
         currency=form.text("currency"),
         cost_currency=form.optional("cost_currency"),
+        rate=form.amount("rate", NANO),
+        drop_prices=form.has("drop_prices"),
         language=form.text("language"),
         hosts=[line.strip() for line in form.get("hosts").split("\n") if line.strip()],
         daily_cost_cap=form.amount("daily_cost_cap", NANO),
@@ -112,14 +115,16 @@ def _changes(form: Form, tenant: Tenant) -> TenantChanges:
     )
 
 
-def _placed(form: Form, error: InvalidInput | Conflict) -> Form:
-    form.failed(error, inside="brand", beside={"host_taken": "hosts", "cost_currency_in_use": "cost_currency"})
+def _placed(form: Form, tenant: Tenant, error: InvalidInput | Conflict) -> Form:
+    costs = "currency" if tenant.currency == tenant.cost_currency else "cost_currency"  # one field, unless they were apart
+    form.failed(error, inside="brand", beside={"host_taken": "hosts", "cost_currency_in_use": costs, "prices_lost": costs})
     if "accent" in form.errors:
         form.errors["accent"] = "Write a colour as #7a1f3d"
     return form
 
 
-def _page(desk: Desk, form: Form, tenant: Tenant, logo: Form | None = None) -> Response:
+def _page(desk: Desk, form: Form, tenant: Tenant, logo: Form | None = None, *, losing: bool = False) -> Response:
     logo = logo or Form()
-    values = {"form": form, "logo": logo, "settings": tenant, "currencies": sorted(EXPONENTS), "zones": sorted(timezones())}
+    values: dict[str, Any] = {"form": form, "logo": logo, "settings": tenant, "losing": losing}
+    values |= {"currencies": sorted(EXPONENTS), "zones": sorted(timezones())}
     return desk.page("settings.html", status=max(form.status, logo.status), section="settings", **values)

@@ -13,7 +13,7 @@ from tollhouse.console.forms import Form
 from tollhouse.console.users import once
 from tollhouse.plugin.errors import Conflict, InvalidInput
 from tollhouse.plugin.money import EXPONENTS
-from tollhouse.tenants.values import Tenant, timezones
+from tollhouse.tenants.values import DEFAULT_CURRENCY, Tenant, timezones
 
 area = Area()
 
@@ -30,7 +30,7 @@ async def index(desk: Desk) -> Response:
 @area.get("/tenants/new", "operator")
 async def new(desk: Desk) -> Response:
     """The form of a new tenant."""
-    return _form(desk, Form.of(currency="EUR", cost_currency="USD", timezone="UTC", language="en"))
+    return _form(desk, Form.of(currency=DEFAULT_CURRENCY, timezone="UTC", language="en"))
 
 
 @area.post("/tenants", "operator")
@@ -43,7 +43,6 @@ async def create(desk: Desk) -> Response:
         tokens.append(await new_owner_link(conn, tenant.id, by=desk.by))
 
     values: dict[str, Any] = {name: form.text(name) for name in ("currency", "timezone", "language")}
-    values["cost_currency"] = form.text("cost_currency") or "USD"
     try:
         tenant = await desk.parts.tenants.create(form.text("slug"), form.text("name"), actor=desk.actor, fill=fill, **values)
     except (InvalidInput, Conflict) as error:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -25,6 +26,13 @@ Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 Day = Annotated[date, AfterValidator(day_within)]
 Moment = Annotated[AwareDatetime, AfterValidator(moment_within)]
 MAX_KEY = 255
+Rate = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,9})?$", examples=["0.92"])]
+"""A rate of exchange, as a decimal number in a text: no float is ever made of it."""
+
+
+def nano_rate(rate: str) -> int:
+    """A :data:`Rate` in nano-units."""
+    return int(Decimal(rate).scaleb(9))
 
 
 class Documented(BaseModel):

@@ -15,6 +15,13 @@ class CostCurrencyInUse(Conflict):
     title = "Amounts are counted in this currency already"
 
 
+class PricesLost(Conflict):
+    """Another currency of costs would leave models without a price. ``prices`` names them."""
+
+    code = "prices_lost"
+    title = "Some model prices do not count in another currency"
+
+
 class HostTaken(Conflict):
     code = "host_taken"
     title = "This host name belongs to another tenant"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from tollhouse.store.text import lines
 from tollhouse.tenants import repository, values
 from tollhouse.tenants.errors import CostCurrencyInUse, HostTaken, SlugTaken
 from tollhouse.tenants.scoping import within
-from tollhouse.tenants.values import Brand, Tenant, TenantSettings, effective_timezone, next_month_in
+from tollhouse.tenants.values import DEFAULT_CURRENCY, Brand, Tenant, TenantSettings, effective_timezone, next_month_in
 
 
 class Unset:
@@ -35,7 +35,11 @@ UNSET = Unset()
 
 @dataclass(frozen=True, slots=True)
 class TenantChanges:
-    """What to change of a tenant; what is not given stays."""
+    """What to change of a tenant; what is not given stays.
+
+    Who sells and counts costs in one currency changes both by ``currency``. ``rate``: what one unit of the currency of costs is
+    in the new one, in its nano-units, to convert model prices by; ``drop_prices``: they may be lost.
+    """
 
     name: str | None = None
     timezone: str | None = None
@@ -45,19 +49,31 @@ class TenantChanges:
     hosts: Sequence[str] | None = None
     daily_cost_cap: int | Unset | None = UNSET
     brand: Brand | dict[str, Any] | None = None
+    rate: int | None = None
+    drop_prices: bool = False
 
 
 CostInUse = Callable[[AsyncConnection, UUID], Awaitable[str | None]]
 """What counts model costs for a tenant, in words; None if nothing does."""
 
 
+class Reprices(Protocol):
+    """Takes a tenant's model prices along into another currency, or refuses to lose any that it was not told to lose."""
+
+    def __call__(
+        self, conn: AsyncConnection, tenant: Tenant, currency: str, actor: Actor, *, rate: int | None, drop: bool
+    ) -> Awaitable[None]: ...
+
+
 class TenantService:
     """Makes, lists, suspends and changes tenants. Who may do so is checked by the caller, with ``auth.roles``."""
 
-    def __init__(self, store: Store, *, cost_in_use: Sequence[CostInUse] = ()) -> None:
-        """``cost_in_use`` are asked before the currency of costs is changed: amounts that count keep theirs."""
+    def __init__(self, store: Store, *, cost_in_use: Sequence[CostInUse] = (), reprice: Reprices | None = None) -> None:
+        """``cost_in_use`` are asked before the currency of costs is changed: amounts that count keep theirs. ``reprice`` takes
+        the model prices along."""
         self.store = store
         self._cost_in_use = cost_in_use
+        self._reprice = reprice
 
     async def create(
         self,
@@ -65,20 +81,22 @@ class TenantService:
         name: str,
         *,
         actor: Actor,
-        currency: str = "EUR",
-        cost_currency: str = "USD",
+        currency: str = DEFAULT_CURRENCY,
+        cost_currency: str | None = None,
         timezone: str = "UTC",
         language: str = "en",
         hosts: Sequence[str] = (),
         private_addresses: bool = False,
         fill: Callable[[AsyncConnection, Tenant], Awaitable[Any]] | None = None,
     ) -> Tenant:
-        """A new tenant. ``fill`` adds what it starts with, in the same transaction and in the new tenant's scope.
+        """A new tenant. It sells and counts model costs in one ``currency``, unless ``cost_currency`` says otherwise. ``fill``
+        adds what it starts with, in the same transaction and in the new tenant's scope.
 
         Raises:
             InvalidInput: something given is not valid.
             SlugTaken, HostTaken: another tenant has it.
         """
+        cost_currency = cost_currency or currency
         gather(
             lambda: values.valid_slug(slug),
             lambda: values.valid_name(name),
@@ -169,6 +187,7 @@ class TenantService:
             InvalidInput: something given is not valid.
             HostTaken: another tenant has one of the host names.
             CostCurrencyInUse: a limit or the daily stop counts costs in the currency there is.
+            PricesLost: model prices would not count in another currency, and nobody said what is to become of them.
             NotFound: there is no such tenant.
         """
         plain = _plain_values(changes)
@@ -176,8 +195,13 @@ class TenantService:
             if "hosts" in plain:
                 await _check_hosts(conn, tenant_id, plain["hosts"])
             tenant = await _existing(conn, tenant_id, lock=True)
+            if "currency" in plain and tenant.currency == tenant.cost_currency:
+                plain.setdefault("cost_currency", plain["currency"])
             if plain.get("cost_currency", tenant.cost_currency) != tenant.cost_currency:
                 await self._check_cost_unused(conn, tenant)
+                if self._reprice is not None:
+                    options: dict[str, Any] = {"rate": changes.rate, "drop": changes.drop_prices}
+                    await self._reprice(conn, tenant, plain["cost_currency"], actor, **options)
             if changes.timezone is not None:
                 plain |= await _timezone_values(conn, tenant, values.valid_timezone(changes.timezone))
             if changes.brand is not None:

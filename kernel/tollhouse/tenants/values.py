@@ -17,6 +17,9 @@ from tollhouse.plugin.errors import InvalidInput
 from tollhouse.store.exact import Exact
 from tollhouse.store.text import UNSHOWN, one_line
 
+DEFAULT_CURRENCY = "USD"
+"""What a new tenant sells in and counts model costs in: what backends suggest prices in, so that there is a margin at once."""
+
 _RESERVED: Final = """
 account accounts admin api app assets auth billing console docs favicon health healthz help hooks internal login logout me
 metrics openapi operator plugins public readyz register robots root settings sign-in signin signup static status support system

@@ -107,6 +107,7 @@ prices = tenant_table(
     txt("currency", default="USD"),
     txt("source", default="tenant"),
     when("valid_from", now=True),
+    json("converted", null=True),  # what it was made of, if it was converted: currency, rate, amounts
     uuid("created_by", null=True),
     ref("created_by", "users"),
     unique("backend", "model", "valid_from"),

@@ -24,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tollhouse.plugin.errors import Conflict, FieldError, InvalidInput
 from tollhouse.plugin.llm import ModelPrice
+from tollhouse.plugin.money import valid_currency
 from tollhouse.plugin.ports import Page
 from tollhouse.records import record
 from tollhouse.store import audit
@@ -39,6 +40,8 @@ FRESH_SECONDS = 5.0
 CACHED_TENANTS = 2048
 MAX_PRICE = 10**15  # a million units for a million tokens: beyond it is a slip of the keyboard
 MILLION = 1_000_000
+NANO = 10**9
+MAX_RATE = 10**15
 
 
 @record(frozen=True, slots=True)
@@ -129,12 +132,13 @@ class CatalogueEntry:
 
 @dataclass(frozen=True, slots=True)
 class PriceChange:
-    """One row of a model's history."""
+    """One row of a model's history. ``converted``: the amounts, currency and rate that it was made of, if it was converted."""
 
     price: Price
     valid_from: datetime
     created_by: UUID | None
     created_by_email: str | None
+    converted: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -165,7 +169,7 @@ class TenantPrices:
         return own[found - 1] if found else None
 
 
-def _price(row: rows.Row) -> Price:
+def price_of(row: rows.Row) -> Price:
     amounts = (row["input_per_million"], row["output_per_million"], row["cached_per_million"])
     return Price(*amounts, row["currency"], row["source"], row["id"])
 
@@ -228,21 +232,24 @@ class PriceBook:
             for backend, one in self._suggest()
         }
 
+    async def suggestions(self) -> Mapping[tuple[str, str], Price]:
+        """What backends suggest."""
+        async with self._suggesting:
+            if self._suggested is None:
+                self._suggested = await asyncio.to_thread(self._read_suggestions)
+        return self._suggested
+
     async def _load(self, tenant_id: UUID, known: TenantPrices | None) -> TenantPrices:
-        checked = time.monotonic()
-        if self._suggested is None:
-            async with self._suggesting:
-                if self._suggested is None:
-                    self._suggested = await asyncio.to_thread(self._read_suggestions)
+        checked, suggested = time.monotonic(), await self.suggestions()
         async with self.store.transaction(tenant_id) as conn:
             now = await rows.now(conn)
             revision, currency = await rows.revision(conn, tenant_id)
             if known is not None and (known.revision, known.currency) == (revision, currency):
                 known.checked, known.now = checked, now
                 return known
-            loaded = TenantPrices(revision, currency, checked, now, suggested=self._suggested)
+            loaded = TenantPrices(revision, currency, checked, now, suggested=suggested)
             for row in await rows.all_prices(conn, tenant_id):
-                if (price := _price(row).counted_in(currency)) is not None:
+                if (price := price_of(row).counted_in(currency)) is not None:
                     loaded.models.setdefault((row["backend"], row["model"]), []).append((price, row))
         if self._loading.get(tenant_id) is not asyncio.current_task():
             return loaded  # a price was set meanwhile: what was read may be old
@@ -264,17 +271,19 @@ class PriceBook:
         output_per_million: int,
         cached_per_million: int | None = None,
         currency: str | None = None,
+        rate: int | None = None,
         valid_from: datetime | None = None,
     ) -> Price:
         """Set the tenant's own price, from now or from ``valid_from``; what was charged before keeps its price.
 
-        ``currency`` is the one in which the tenant counts costs; who names another one is told so.
+        ``currency`` is the one in which the tenant counts costs. An amount in another one is converted once, now, by ``rate``:
+        what one unit of it is, in nano-units of the tenant's; what was given is kept beside.
 
         Raises:
             InvalidInput: an amount, the currency, the names or the moment is not acceptable.
             Conflict: ``price_exists``: this model has a price from the same moment.
         """
-        amounts = {
+        amounts: dict[str, Any] = {
             "input_per_million": input_per_million,
             "output_per_million": output_per_million,
             "cached_per_million": cached_per_million,
@@ -284,10 +293,14 @@ class PriceBook:
         try:
             async with self.store.transaction(tenant_id) as conn:
                 now, (_, counted) = await rows.now(conn), await rows.revision(conn, tenant_id)
-                if currency not in (None, counted):
-                    raise InvalidInput(f"Model costs are counted in {counted} here; the settings say so.", field="currency")
+                converted = None
+                if currency is not None and currency != counted:
+                    amounts, converted = convert(amounts, valid_currency(currency), counted, rate)
+                    check_price(backend, model, amounts)
                 begins = _beginning(valid_from, now)
                 data = {"backend": backend, "model": model, **amounts, "currency": counted, "valid_from": begins}
+                if converted is not None:
+                    data["converted"] = converted
                 user_id = caller.principal.user_id if caller.principal and not caller.principal.operator else None
                 row = {**data, "id": price_id, "source": "tenant", "created_by": user_id}
                 await rows.insert_price(conn, tenant_id, row)
@@ -298,7 +311,7 @@ class PriceBook:
                 raise
             raise PriceExists() from None
         self.forget(tenant_id)
-        return Price(input_per_million, output_per_million, cached_per_million, counted, "tenant", price_id)
+        return Price(**amounts, currency=counted, source="tenant", id=price_id)
 
     async def catalogue(
         self, tenant_id: UUID, *, search: str = "", cursor: str | None = None, limit: int = 50
@@ -331,7 +344,23 @@ class PriceBook:
         """Every price the tenant set for a model, newest first, those to come included."""
         async with self.store.transaction(tenant_id) as conn:
             found = await rows.history(conn, tenant_id, backend, model)
-        return [PriceChange(_price(row), row["valid_from"], row["created_by"], row["created_by_email"]) for row in found]
+        names = ("valid_from", "created_by", "created_by_email", "converted")
+        return [PriceChange(price_of(row), *(row[name] for name in names)) for row in found]
+
+
+def convert(
+    amounts: Mapping[str, int | None], currency: str, counted: str, rate: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``amounts`` of ``currency`` in the one that is counted, rounded half up; and what they were made of, to be kept.
+
+    Raises:
+        InvalidInput: there is no rate, or one that is none.
+    """
+    if rate is None or not 0 < rate <= MAX_RATE:
+        detail = f"Model costs are counted in {counted} here: say at which rate, what 1 {currency} is in {counted}."
+        raise InvalidInput(detail, field="currency" if rate is None else "rate")
+    made = {name: None if amount is None else (2 * amount * rate + NANO) // (2 * NANO) for name, amount in amounts.items()}
+    return made, {"currency": currency, "rate": rate, **amounts}
 
 
 def _beginning(valid_from: datetime | None, now: datetime) -> datetime:

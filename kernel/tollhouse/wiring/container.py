@@ -84,6 +84,7 @@ from tollhouse.usage.price_repository import cost_is_counted
 from tollhouse.usage.prices import PriceBook
 from tollhouse.usage.runners import Runner
 from tollhouse.usage.watch import AlarmService, DenialService
+from tollhouse.wiring.currencies import repricer
 from tollhouse.wiring.ourselves import Ourselves
 from tollhouse.wiring.personal_data import EXPORTS, erases
 
@@ -204,7 +205,7 @@ def build(
         blobs=blobs,
         directory=directory,
         hops=hops,
-        tenants=TenantService(store, cost_in_use=(cost_limit_in_use, cost_is_counted)),
+        tenants=TenantService(store, cost_in_use=(cost_limit_in_use, cost_is_counted), reprice=repricer(prices)),
         logos=Logos(blobs, sniff),
         authenticator=authenticator,
         passwords=passwords,

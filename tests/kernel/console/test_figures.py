@@ -49,7 +49,8 @@ def test_nothing_is_nothing_in_the_tenants_own_currency() -> None:
 
 def test_several_currencies_are_never_added() -> None:
     revenue, cost, margin = figures(row("2026-03-05", 9), row("2026-03-05", 0, 2, "USD"))
-    assert (revenue.value, cost.value, margin.value, margin.note) == ("€9.00", "$2.00", "–", MIXED)
+    assert (revenue.value, cost.value, margin.value, margin.note) == ("€9.00", "$2.00", "Not known", MIXED)
+    assert margin.mend == "/settings", "with the page that mends it"
     assert (revenue.spark, revenue.change) == ("", "")
 
 

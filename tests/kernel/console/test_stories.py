@@ -274,18 +274,32 @@ async def test_settings_say_from_when_a_time_zone_applies(house: House) -> None:
 async def test_the_currency_of_costs_stays_while_a_limit_counts_in_it(house: House) -> None:
     admin = await house.browser("admin")
     form = {"name": "Shop", "timezone": "UTC", "currency": "EUR", "language": "en"}
-    assert (await admin.post("/console/settings", **form, cost_currency="EUR")).status == 303
+    lost = await admin.post("/console/settings", **form, cost_currency="EUR")
+    assert (lost.status, "no price in EUR: scripted/m" in lost.text, 'name="rate"' in lost.text) == (409, True, True)
+    assert (await admin.post("/console/settings", **form, cost_currency="EUR", drop_prices="on")).status == 303
     prices = (await admin.get("/console/prices")).text
     assert "What models cost you in EUR" in prices
-    assert "Not counted: set yours in EUR" in prices, "what the plugin suggests is in dollars"
+    assert "accept it at a rate" in prices, "what the plugin suggests is in dollars"
+    offered = (await admin.get("/console/prices/set?backend=scripted&model=m")).text
+    assert "This price is suggested in USD" in offered
+    price = {
+        "backend": "scripted",
+        "model": "m",
+        "currency": "USD",
+        "input_per_million": "0.001",
+        "output_per_million": "0.002",
+    }
+    refused = await admin.post("/console/prices", **price)
+    assert (refused.status, 'id="rate-error"' in refused.text) == (422, True)
+    assert (await admin.post("/console/prices", **price, rate="0.92")).status == 303
+    kept = await house.container.prices.get(house.shop.tenant_id, "scripted", "m")
+    assert (kept.input_per_million, kept.currency) == (920_000, "EUR")
     limit = {"limits.rows": "1", "limits.0.amount": "2.50", "limits.0.metric": "cost", "limits.0.window": "month"}
     plan = (await admin.post("/console/plans", **PLAN, **limit)).id()
     assert "2.50 EUR of model cost a month" in (await admin.get(f"/console/plans/{plan}")).text
     refused = await admin.post("/console/settings", **form, cost_currency="USD")
     assert refused.status == 409
-    assert re.search(
-        r'id="cost-currency-error"[^>]*>Model costs stay in EUR: a limit of the plan \w+ counts in it', refused.text
-    )
+    assert re.search(r'id="currency-error"[^>]*>Model costs stay in EUR: a limit of the plan \w+ counts in it', refused.text)
     assert (await admin.post(f"/console/plans/{plan}/archive")).status == 303
     assert (await admin.post("/console/settings", **form, cost_currency="USD")).status == 303
 

@@ -47,7 +47,7 @@ class TermsInput(Input):
         limits=[{"metric": "calls", "amount": 500, "window": "month"}],
     )
     price_minor: int = Field(0, ge=0, le=MOST)
-    currency: str = Field("EUR", max_length=10)
+    currency: str | None = Field(None, max_length=10, description="The tenant's own, if none is given.")
     interval: Literal["month", "year", "week", "once"] = "month"
     grace_days: int = Field(3, ge=0, le=365)
     all_agents: bool = False
@@ -56,8 +56,8 @@ class TermsInput(Input):
     verified_email: bool = False
     limits: list[LimitInput] = Field(default_factory=list, max_length=100)
 
-    def terms(self, before: Terms | None = None) -> Terms:
-        """As billing takes it; what was not sent stays as it was ``before``."""
+    def terms(self, currency: str, before: Terms | None = None) -> Terms:
+        """As billing takes it, in ``currency`` if none was sent; what was not sent stays as it was ``before``."""
         given = {
             **self.model_dump(exclude={"agents", "channels", "limits"}),
             "agents": frozenset(self.agents),
@@ -65,7 +65,8 @@ class TermsInput(Input):
             "limits": tuple(limit.terms() for limit in self.limits),
         }
         if before is None:
-            return Terms(**given)
+            return Terms(**{**given, "currency": self.currency or currency})
+        given["currency"] = self.currency or before.currency
         return replace(before, **{name: value for name, value in given.items() if name in self.model_fields_set})
 
 
@@ -173,7 +174,9 @@ def routes(services: AdminServices) -> APIRouter:
         caller = staff(request, "manage")
         plain = body.model_dump(exclude={"slug", "name", "terms"})
         with inside("terms", TermsInput.model_fields.__contains__):
-            return await plans.create(caller, body.slug, body.name, body.terms.terms(), channels=channels, **plain)
+            return await plans.create(
+                caller, body.slug, body.name, body.terms.terms(caller.tenant.currency), channels=channels, **plain
+            )
 
     @router.get("/{plan}", response_model=PlanView)
     async def get_plan(request: Request, plan: str) -> Any:
@@ -187,7 +190,8 @@ def routes(services: AdminServices) -> APIRouter:
         plain = body.model_dump(exclude={"terms"}, exclude_unset=True)
         terms = None
         if body.terms is not None:
-            terms = body.terms.terms(Terms.of((await plans.get(caller.tenant.id, known_id(plan_id))).version))
+            before = Terms.of((await plans.get(caller.tenant.id, known_id(plan_id))).version)
+            terms = body.terms.terms(caller.tenant.currency, before)
         with inside("terms", TermsInput.model_fields.__contains__):
             return await plans.update(caller, known_id(plan_id), terms=terms, channels=channels, **plain)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tollhouse.routes.admin.access import staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items
+from tollhouse.routes.common import Cursor, Input, Items, Limit, Rate, View, items, nano_rate
 from tollhouse.routes.vocabulary import example
 
 MOST = 10**18
@@ -43,10 +43,13 @@ class PriceEntryView(View):
 
 
 class PriceChangeView(View):
+    """``converted``: the currency, the amounts and the rate (in nano-units) that it was made of, if it was converted."""
+
     price: PriceView
     valid_from: datetime
     created_by: UUID | None
     created_by_email: str | None
+    converted: dict[str, Any] | None
 
 
 class SetPrice(Input):
@@ -58,7 +61,10 @@ class SetPrice(Input):
     input_per_million: int = Field(ge=0, le=MOST)
     output_per_million: int = Field(ge=0, le=MOST)
     cached_per_million: int | None = Field(None, ge=0, le=MOST)
-    currency: str | None = Field(None, max_length=10, description="The tenant's cost currency, or nothing.")
+    currency: str | None = Field(
+        None, max_length=10, description="The tenant's, if none is given; of another one, with a rate."
+    )
+    rate: Rate | None = Field(None, description="What one unit of ``currency`` is in the tenant's: it is converted once, now.")
     valid_from: datetime | None = None
 
 
@@ -80,7 +86,9 @@ def routes(services: AdminServices) -> APIRouter:
         """A price from now on; what was used before keeps the price it had."""
         caller = staff(request, "manage")
         values = body.model_dump()
-        return await prices.set_price(caller, values.pop("backend"), values.pop("model"), **values)
+        rate = values.pop("rate")
+        backend, model = values.pop("backend"), values.pop("model")
+        return await prices.set_price(caller, backend, model, rate=None if rate is None else nano_rate(rate), **values)
 
     @router.get("/history", response_model=Items[PriceChangeView])
     async def price_history(

@@ -14,10 +14,10 @@ from tollhouse.auth.links import address_of
 from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import operator, staff
 from tollhouse.routes.admin.services import AdminServices
-from tollhouse.routes.common import Cursor, Input, Items, Limit, View, items, known_id
+from tollhouse.routes.common import Cursor, Input, Items, Limit, Rate, View, items, known_id, nano_rate
 from tollhouse.routes.vocabulary import example, example_of
 from tollhouse.tenants.service import UNSET, TenantChanges
-from tollhouse.tenants.values import Brand, Tenant
+from tollhouse.tenants.values import DEFAULT_CURRENCY, Brand, Tenant
 
 BRAND = {"accent": "#1f5f3d", "radius": 6, "logo_file_id": None, "tagline": "Ask us anything"}
 
@@ -70,8 +70,8 @@ class CreateTenant(Input):
     model_config = example(slug="acme", name="Acme", timezone="Europe/Berlin")
     slug: str = Field(max_length=60)
     name: str = Field(max_length=200)
-    currency: str = Field("EUR", max_length=10)
-    cost_currency: str = Field("USD", max_length=10)
+    currency: str = Field(DEFAULT_CURRENCY, max_length=10, description="What plans are sold and model costs are counted in.")
+    cost_currency: str | None = Field(None, max_length=10, description="If it is another one; there is no margin then.")
     timezone: str = Field("UTC", max_length=60)
     language: str = Field("en", max_length=35)
     hosts: list[str] = Field(default_factory=list, max_length=20)
@@ -81,8 +81,14 @@ class ChangeTenant(Input):
     model_config = example(daily_cost_cap=5_000_000_000, brand={"accent": "#1f5f3d", "tagline": "Ask us anything"})
     name: str | None = Field(None, max_length=200)
     timezone: str | None = Field(None, max_length=60)
-    currency: str | None = Field(None, max_length=10)
+    currency: str | None = Field(None, max_length=10, description="Of model costs too, where both are one.")
     cost_currency: str | None = Field(None, max_length=10, description="Only while no limit and no daily stop counts costs.")
+    rate: Rate | None = Field(
+        None, description="What one unit of the present currency of costs is in the new one: model prices are converted by it."
+    )
+    drop_prices: bool = Field(
+        False, strict=True, description="Leave model prices behind that do not count in the new currency."
+    )
     language: str | None = Field(None, max_length=35)
     daily_cost_cap: int | None = Field(None, ge=0, le=10**18)
     brand: Brand | None = None
@@ -177,4 +183,6 @@ def routes(services: AdminServices) -> APIRouter:
 def _changes(body: ChangeTenant) -> TenantChanges:
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set - {"private_addresses"}}
     given.setdefault("daily_cost_cap", UNSET)
+    if body.rate is not None:
+        given["rate"] = nano_rate(body.rate)
     return TenantChanges(**given)
