@@ -63,9 +63,22 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Origins (https://app.example.com) whose pages may call /api/ and /v1/ with a bearer token.",
     )
-    rate_limit_anonymous: int = Field(60, ge=0, description="Requests a minute for an address without credential; 0: off.")
+    rate_limit_anonymous: int = Field(
+        60, ge=0, description="Writes and API calls a minute for an address without credential; 0: off."
+    )
     rate_limit_principal: int = Field(1200, ge=0, description="Requests a minute for a signed-in caller; 0: off.")
-    rate_limit_login: int = Field(10, ge=0, description="Sign-in tries in 5 minutes for an account, and for an address.")
+    rate_limit_pages: int = Field(
+        600, ge=0, description="Pages a minute for an address without credential; 0, or no limit for strangers: off."
+    )
+    rate_limit_login: int = Field(
+        10, ge=0, description="Wrong tries to sign in, in 5 minutes, for an address or a known browser; 0: no brake at all."
+    )
+    rate_limit_login_total: int = Field(
+        1000, ge=0, description="Tries to sign in, in 5 minutes, from which on everybody unknown has to wait; 0: off."
+    )
+    rate_limit_registrations: int = Field(
+        20, ge=0, description="New accounts an hour for an address, or a browser; 0, or no limit for strangers: off."
+    )
     rate_limit_storage: str = Field("memory://", description="Where rates are counted: memory://, or redis://host:port")
     body_limit: int = Field(1024 * 1024, ge=1024, description="Bytes of an ordinary request body.")
     large_body_limit: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of a body with content parts.")

@@ -17,7 +17,11 @@ class AccountsPort:
         self._caller = caller
 
     async def register(self, email: str, password: str, name: str = "", language: str | None = None) -> Profile:
-        return profile_of(await self._service.register(self._caller.tenant.id, email, password, name, language))
+        caller = self._caller
+        made = await self._service.register(
+            caller.tenant.id, email, password, name, language, address=caller.address, browser=caller.browser
+        )
+        return profile_of(made)
 
     async def profile(self) -> Profile:
         principal = self._caller.user
@@ -33,7 +37,8 @@ class AccountsPort:
         return profile_of(changed)
 
     async def change_password(self, current: str, new: str) -> None:
-        await self._service.users.change_password(self._caller.user, current, new, address=self._caller.address)
+        caller = self._caller
+        await self._service.users.change_password(caller.user, current, new, address=caller.address, browser=caller.browser)
 
 
 def profile_of(user: User) -> Profile:

@@ -18,6 +18,7 @@ from tollhouse.auth.links import Purpose
 from tollhouse.auth.passwords import Passwords, check_password
 from tollhouse.auth.roles import require_over, require_session, valid_role
 from tollhouse.auth.users import User, UserService, blank_user, create_user, grant_operator, user_of
+from tollhouse.host.caller import Browser
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import NotFound, gather
 from tollhouse.plugin.events import EventName
@@ -85,14 +86,31 @@ class AccountService:
 
     # -- New accounts --------------------------------------------------------------------------------------------------
 
-    async def register(self, tenant_id: UUID, email: str, password: str, name: str = "", language: str | None = None) -> User:
-        """A new user with a password and the tenant's default plan: all of it or nothing.
+    async def register(
+        self,
+        tenant_id: UUID,
+        email: str,
+        password: str,
+        name: str = "",
+        language: str | None = None,
+        *,
+        address: str | None = None,
+        browser: Browser | None = None,
+    ) -> User:
+        """A new user with a password and the tenant's default plan: all of it or nothing. ``address`` and ``browser``: whose
+        accounts are counted.
 
         Raises:
             InvalidInput: something given is not valid; names the field.
             EmailTaken: somebody has this e-mail; of parallel tries one succeeds.
+            RateLimited: too many were made from there.
         """
-        email, hashed = await self._checked(email, password, name)
+        email = self._check(email, password, name)
+        if address is not None:
+            throttle = self.users.throttle
+            device = throttle.devices.device(tenant_id, browser.sent) if browser is not None else None
+            await throttle.register(tenant_id, address, device)
+        hashed = await self._passwords.hash(password)
         async with self.store.transaction(tenant_id) as conn:
             return await self._add(conn, tenant_id, email, hashed, by="password", name=name, language=language)
 
@@ -139,12 +157,21 @@ class AccountService:
             )
 
     async def _checked(self, email: str, password: str, name: str = "") -> tuple[str, str]:
+        return self._check(email, password, name), await self._passwords.hash(password)
+
+    @staticmethod
+    def _check(email: str, password: str, name: str) -> str:
+        """The e-mail in its normal form.
+
+        Raises:
+            InvalidInput: any of these is not valid.
+        """
         gather(
             lambda: normal_email(email),
             lambda: check_password(password, email=email.strip()),
             lambda: clean_text(name, field="name"),
         )
-        return normal_email(email), await self._passwords.hash(password)
+        return normal_email(email)
 
     async def _add_owner(
         self, conn: AsyncConnection, tenant_id: UUID, email: str, hashed: str, *, name: str, operator: bool, actor: Actor

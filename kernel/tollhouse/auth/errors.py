@@ -6,7 +6,7 @@ from tollhouse.plugin.errors import Conflict, Forbidden, RateLimited, Unauthenti
 
 
 class BadCredentials(Unauthenticated):
-    """The e-mail is unknown, the password is wrong, or the account may not sign in: the three are never told apart."""
+    """The e-mail is unknown or the password is wrong: the two are never told apart."""
 
     code = "bad_credentials"
     title = "The e-mail or the password is not right"
@@ -33,6 +33,17 @@ class LinkInvalid(Unauthenticated):
 
 class TooManyTries(RateLimited):
     title = "Too many sign-in tries; wait a little"
+
+
+class TooManyRegistrations(RateLimited):
+    title = "Too many accounts are being made from here; try again later"
+
+
+class AccountBlocked(Forbidden):
+    """Told to nobody but who has given the right password."""
+
+    code = "user_blocked"
+    title = "This account is blocked; ask who runs this service"
 
 
 class HashingBusy(Unavailable):

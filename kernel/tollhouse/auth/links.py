@@ -12,7 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import repository
 from tollhouse.auth.errors import LinkInvalid
+from tollhouse.auth.failures import SignInFailures
 from tollhouse.auth.roles import require_over, require_session
+from tollhouse.auth.throttle import LoginThrottle
 from tollhouse.auth.tokens import ParsedToken, digest_of, new_token, parse
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import NotFound, Unauthenticated
@@ -98,8 +100,11 @@ async def use(conn: AsyncConnection, parsed: ParsedToken, purposes: Sequence[Pur
 class OneTimeLinks:
     """Makes links for people that exist, and looks at links without using them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, throttle: LoginThrottle | None = None) -> None:
+        """``throttle``: where looks at links that are not valid are counted, for those who look with an address."""
         self.store = store
+        self._throttle = throttle
+        self._failures = SignInFailures(store)
 
     async def create(
         self,
@@ -126,6 +131,18 @@ class OneTimeLinks:
             token = await issue(conn, tenant_id, purpose, user_id, ttl=ttl)
             await audit.record(conn, tenant_id, actor, "link.created", target=("user", user_id), data={"purpose": purpose})
         return token
+
+    async def look(self, token: str, purposes: Sequence[Purpose], tenant_id: UUID, address: str) -> Link:
+        """The same as :meth:`peek` by somebody at an address, who may be guessing.
+
+        Raises:
+            LinkInvalid: it is not valid.
+            RateLimited: there were too many such from this address.
+        """
+        if self._throttle is None:
+            return await self.peek(token, purposes, tenant_id=tenant_id)
+        async with self._failures.of_links(tenant_id, address), self._throttle.link_try(tenant_id, address):
+            return await self.peek(token, purposes, tenant_id=tenant_id)
 
     async def peek(self, token: str, purposes: Sequence[Purpose], *, tenant_id: UUID | None = None) -> Link:
         """What a link is for; it stays valid.

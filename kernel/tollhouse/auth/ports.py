@@ -26,12 +26,20 @@ class SessionsPort:
     async def login(self, email: str, password: str, kind: Literal["cookie", "bearer"]) -> SignedIn:
         caller = self._caller
         return await self._service.login(
-            caller.tenant.id, email, password, kind, address=caller.address, user_agent=caller.user_agent
+            caller.tenant.id,
+            email,
+            password,
+            kind,
+            address=caller.address,
+            user_agent=caller.user_agent,
+            browser=caller.browser,
         )
 
     async def redeem(self, token: str, kind: Literal["cookie", "bearer"]) -> SignedIn:
         caller = self._caller
-        return await self._service.redeem(caller.tenant.id, token, kind, address=caller.address, user_agent=caller.user_agent)
+        return await self._service.redeem(
+            caller.tenant.id, token, kind, address=caller.address, user_agent=caller.user_agent, browser=caller.browser
+        )
 
     async def logout(self) -> None:
         await self._service.logout(self._caller.user)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth import links, repository
 from tollhouse.auth.authenticator import Authenticator
-from tollhouse.auth.errors import BadCredentials, LinkInvalid
+from tollhouse.auth.errors import AccountBlocked, BadCredentials, LinkInvalid
+from tollhouse.auth.failures import SignInFailures
 from tollhouse.auth.fields import normal_email, printable
 from tollhouse.auth.passwords import Passwords
 from tollhouse.auth.throttle import LoginThrottle
-from tollhouse.auth.tokens import digest_of, new_token
+from tollhouse.auth.tokens import ParsedToken, digest_of, new_token
+from tollhouse.host.caller import Browser
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound
 from tollhouse.plugin.ports import SessionInfo, SignedIn
@@ -37,30 +39,49 @@ class SessionService:
         self._passwords = passwords
         self._throttle = throttle
         self._authenticator = authenticator
+        self.failures = SignInFailures(store)
         self._idle = timedelta(hours=settings.session_idle_hours)
         self._lifetime = timedelta(hours=settings.session_absolute_hours)
 
     async def login(
-        self, tenant_id: UUID, email: str, password: str, kind: SessionKind, *, address: str = "", user_agent: str = ""
+        self,
+        tenant_id: UUID,
+        email: str,
+        password: str,
+        kind: SessionKind,
+        *,
+        address: str = "",
+        user_agent: str = "",
+        browser: Browser | None = None,
     ) -> SignedIn:
         """Sign in by e-mail and password.
 
         Raises:
             BadCredentials: whatever of it is wrong; the same answer, after the same work, for an unknown e-mail.
+            AccountBlocked: the password is right, and this person may not sign in.
             RateLimited: too many tries on this account or from this address.
         """
         try:
             known = normal_email(email)
         except InvalidInput:
             known = ""  # nobody has it; everything below is done all the same
-        await self._throttle.take(tenant_id, known, address)
-        async with self.store.transaction(tenant_id) as conn:
-            facts = await repository.login_facts(conn, tenant_id, known)
-        stored = facts["secret"] if facts is not None and facts["status"] == "active" else None
+        sent = browser.sent if browser is not None else ""
+        # Who sends no such cookie is counted before the database is asked at all.
+        facts = await self._facts(tenant_id, known) if sent else None
+        device = None if facts is None else self._throttle.devices.known(tenant_id, sent, facts["id"], facts["secret"])
+        await self._throttle.take(tenant_id, known, address, device=device)
+        if not sent:
+            facts = await self._facts(tenant_id, known)
+        stored = facts["secret"] if facts is not None else None
         matches, fresh = await self._passwords.verify(password, stored)
         if not matches or facts is None:
+            user_id = None if facts is None else facts["id"]
+            await self.failures.note(tenant_id, "wrong_password", address, account=known, user_id=user_id)
             raise BadCredentials()
-        await self._throttle.succeeded(tenant_id, known, address)
+        await self._throttle.succeeded(tenant_id, known, address, device=device)
+        if facts["status"] == "blocked":
+            await self.failures.note(tenant_id, "blocked", address, account=known, user_id=facts["id"])
+            raise AccountBlocked()
         async with self.store.transaction(tenant_id) as conn:
             # The row is locked: a password changed meanwhile must not leave a session behind that was opened with the old one.
             user = await repository.get_user(conn, tenant_id, facts["id"], lock=True)
@@ -69,26 +90,53 @@ class SessionService:
                 raise BadCredentials()
             if fresh is not None:
                 await repository.set_password(conn, tenant_id, user["id"], fresh)
-            return await self.open(conn, user, "password", kind, address=address, user_agent=user_agent)
+            where = {"address": address, "user_agent": user_agent}
+            return await self._signed_in(conn, user, "password", kind, browser=browser, **where)
+
+    async def _facts(self, tenant_id: UUID, email: str) -> repository.Row | None:
+        async with self.store.transaction(tenant_id) as conn:
+            return await repository.login_facts(conn, tenant_id, email)
 
     async def redeem(
-        self, tenant_id: UUID, token: str, kind: SessionKind, *, address: str = "", user_agent: str = ""
+        self,
+        tenant_id: UUID,
+        token: str,
+        kind: SessionKind,
+        *,
+        address: str = "",
+        user_agent: str = "",
+        browser: Browser | None = None,
     ) -> SignedIn:
         """Sign in by a one-time link.
 
         Raises:
             LinkInvalid: used, expired, unknown, another tenant's, or of somebody who may not sign in.
+            RateLimited: too many links from this address were not valid.
         """
-        parsed = links.parse_link(token, tenant_id)
+        async with self.failures.of_links(tenant_id, address), self._throttle.link_try(tenant_id, address):
+            parsed = links.parse_link(token, tenant_id)
+            return await self._redeem(parsed, kind, address=address, user_agent=user_agent, browser=browser)
+
+    async def _redeem(
+        self, parsed: ParsedToken, kind: SessionKind, *, address: str, user_agent: str, browser: Browser | None
+    ) -> SignedIn:
+        tenant_id = parsed.tenant_id
         async with self.store.transaction(tenant_id) as conn:
             link = await links.use(conn, parsed, ["sign_in"])
             user = await repository.get_user(conn, tenant_id, link.user_id, lock=True) if link.user_id else None
             if user is None or user["status"] != "active":
                 raise LinkInvalid()
-            return await self.open(conn, user, "link", kind, address=address, user_agent=user_agent)
+            return await self._signed_in(conn, user, "link", kind, address=address, user_agent=user_agent, browser=browser)
 
     async def begin(
-        self, tenant_id: UUID, user_id: UUID, kind: SessionKind, *, address: str = "", user_agent: str = ""
+        self,
+        tenant_id: UUID,
+        user_id: UUID,
+        kind: SessionKind,
+        *,
+        address: str = "",
+        user_agent: str = "",
+        browser: Browser | None = None,
     ) -> SignedIn:
         """A session of somebody whose password was set a moment ago, by a link that the caller has redeemed: nothing is tried
         here, so the throttle of sign-ins has no say.
@@ -100,7 +148,17 @@ class SessionService:
             user = await repository.get_user(conn, tenant_id, user_id, lock=True)
             if user is None or user["status"] != "active":
                 raise BadCredentials()
-            return await self.open(conn, user, "password", kind, address=address, user_agent=user_agent)
+            where = {"address": address, "user_agent": user_agent}
+            return await self._signed_in(conn, user, "password", kind, browser=browser, **where)
+
+    async def _signed_in(
+        self, conn: AsyncConnection, user: repository.Row, auth_provider: str, kind: SessionKind, *, address: str, **more: Any
+    ) -> SignedIn:
+        """Open a session, and say so in the audit log."""
+        signed_in = await self.open(conn, user, auth_provider, kind, address=address, **more)
+        actor, data = Actor("user", user["id"], printable(address, 64)), {"by": auth_provider, "kind": kind}
+        await audit.record(conn, user["tenant_id"], actor, "user.signed_in", target=("user", user["id"]), data=data)
+        return signed_in
 
     async def open(
         self,
@@ -111,8 +169,10 @@ class SessionService:
         *,
         address: str = "",
         user_agent: str = "",
+        browser: Browser | None = None,
     ) -> SignedIn:
-        """A new session of a user (a row of ``repository.get_user``) whose proof was checked by the caller."""
+        """A new session of a user (a row of ``repository.get_user``) whose proof was checked by the caller. ``browser``: it is
+        known from now on."""
         tenant_id = user["tenant_id"]
         token = new_token("session", tenant_id)
         row = await repository.add_session(
@@ -126,6 +186,9 @@ class SessionService:
             user_agent=printable(user_agent, 300),
             address=printable(address, 64),
         )
+        if browser is not None:
+            secret = await repository.password_of(conn, tenant_id, user["id"])
+            browser.kept = self._throttle.devices.remember(tenant_id, browser.sent, user["id"], secret)
         principal = Principal(
             tenant_id=tenant_id,
             user_id=user["id"],

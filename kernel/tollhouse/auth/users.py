@@ -13,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.auth import repository
 from tollhouse.auth.authenticator import Authenticator
 from tollhouse.auth.errors import EmailNotVerified, EmailTaken, LastOwner
+from tollhouse.auth.failures import SignInFailures
 from tollhouse.auth.fields import clean_text, normal_email, valid_language
 from tollhouse.auth.passwords import Passwords, check_password
 from tollhouse.auth.roles import is_more, require_over, require_session, valid_role
 from tollhouse.auth.throttle import LoginThrottle
+from tollhouse.host.caller import Browser
 from tollhouse.plugin.access import Principal, Role
 from tollhouse.plugin.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tollhouse.plugin.ports import Page
@@ -81,7 +83,8 @@ class UserService:
     def __init__(self, store: Store, passwords: Passwords, throttle: LoginThrottle, authenticator: Authenticator) -> None:
         self.store = store
         self._passwords = passwords
-        self._throttle = throttle
+        self.throttle = throttle
+        self._failures = SignInFailures(store)
         self._authenticator = authenticator
 
     async def get(self, tenant_id: UUID, user_id: UUID) -> User:
@@ -244,7 +247,9 @@ class UserService:
         self._authenticator.forget(user_id)
         return user_of(row)
 
-    async def change_password(self, principal: Principal, current: str, new: str, *, address: str = "") -> None:
+    async def change_password(
+        self, principal: Principal, current: str, new: str, *, address: str = "", browser: Browser | None = None
+    ) -> None:
         """Change one's own password; every other session ends. API keys stay: they are revoked one by one.
 
         Who came by a one-time link in the last half hour need not know the old one: that is how a forgotten one is replaced.
@@ -264,10 +269,14 @@ class UserService:
             age = await repository.session_age(conn, tenant_id, principal.credential_id)
         check_password(new, email=row["email"], field="new")
         if not (principal.auth_provider == "link" and age is not None and age < FRESH_LINK):
-            await self._throttle.take(tenant_id, account, address)
+            # Strangers have no such session, so it counts by itself.
+            here = f"session/{principal.credential_id}"
+            await self.throttle.take(tenant_id, account, address, device=here)
             if not (await self._passwords.verify(current, stored))[0]:
+                email = row["email"] or ""
+                await self._failures.note(tenant_id, "wrong_password", address, account=email, user_id=user_id)
                 raise InvalidInput("The current password is not right", field="current")
-            await self._throttle.succeeded(tenant_id, account, address)
+            await self.throttle.succeeded(tenant_id, account, address, device=here)
         hashed = await self._passwords.hash(new)
         async with self.store.transaction(tenant_id) as conn:
             row = await _existing(conn, tenant_id, user_id, lock=True)
@@ -279,6 +288,8 @@ class UserService:
             actor = Actor("user", user_id, address)
             await audit.record(conn, tenant_id, actor, "user.password_changed", target=("user", user_id))
         self._authenticator.forget(user_id)
+        if browser is not None:
+            browser.kept = self.throttle.devices.remember(tenant_id, browser.sent, user_id, hashed)
 
 
 async def grant_operator(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, *, actor: Actor) -> None:

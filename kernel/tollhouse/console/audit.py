@@ -64,6 +64,15 @@ async def index(desk: Desk) -> Response:
     return desk.page("audit.html", section="audit", more=more, **values)
 
 
+@area.get("/audit/sign-ins", "manage")
+async def sign_ins(desk: Desk) -> Response:
+    """Tries to sign in that failed, newest first."""
+    user_id = parse_id(desk.query("user"))
+    found = await desk.parts.sessions.failures.list(desk.tenant.id, user_id=user_id, cursor=desk.query("cursor") or None)
+    more = desk.more("/audit/sign-ins", found.next_cursor, user=user_id)
+    return desk.page("sign_in_failures.html", section="audit", failures=found.items, narrowed=user_id is not None, more=more)
+
+
 def _target(entry: Row, names: Names) -> tuple[str, str]:
     """What the entry is about: its name, and the page where it is; both empty where it is about nothing."""
     kind, target_id = entry["target_kind"], entry["target_id"]

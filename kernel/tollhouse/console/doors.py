@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from tollhouse.auth.errors import AccountBlocked
 from tollhouse.auth.links import Link, Purpose
 from tollhouse.auth.users import User
 from tollhouse.console.forms import Form
@@ -65,9 +66,10 @@ class Door:
         return RedirectResponse(self.request.scope.get("root_path", "") + path, status_code=303)
 
     @property
-    def where(self) -> dict[str, str]:
+    def where(self) -> dict[str, Any]:
         """What a session remembers of the browser."""
-        return {"address": self.caller.address, "user_agent": self.caller.user_agent}
+        caller = self.caller
+        return {"address": caller.address, "user_agent": caller.user_agent, "browser": caller.browser}
 
     async def join(self, user: User) -> Response:
         """Go in as who has just redeemed a link. The link is used up: whatever fails from here on, the account is there."""
@@ -79,7 +81,7 @@ class Door:
 
     async def link(self, *purposes: Purpose) -> Link:
         """What the link in the address is for."""
-        return await self.parts.links.peek(self.token, purposes, tenant_id=self.tenant.id)
+        return await self.parts.links.look(self.token, purposes, self.tenant.id, self.caller.address)
 
 
 def doors_mount(parts: ConsoleParts, pages: Pages) -> Mount:
@@ -109,7 +111,7 @@ async def sign_in(door: Door) -> Response:
     try:
         email, password = form.text("email"), form.get("password")
         signed_in = await door.parts.sessions.login(door.tenant.id, email, password, "cookie", **door.where)
-    except (Unauthenticated, RateLimited, Unavailable) as error:
+    except (Unauthenticated, AccountBlocked, RateLimited, Unavailable) as error:
         return _with_wait(_sign_in_page(door, form.failed(error), wanted), error)
     return door.enter(signed_in, wanted)
 

@@ -81,6 +81,7 @@ async def user_page(desk: Desk, user: User, form: Form | None = None) -> Respons
     parts, tenant_id = desk.parts, desk.tenant.id
     subscriptions = (await parts.subscription_admin.subscriptions(tenant_id, user_id=user.id, limit=10)).items
     agents = (await parts.agents.list(tenant_id, limit=200)).items
+    failed = await parts.sessions.failures.list(tenant_id, user_id=user.id, limit=5) if desk.may("manage") else None
     values: dict[str, Any] = {
         "user": user,
         "form": form or Form(),
@@ -94,6 +95,7 @@ async def user_page(desk: Desk, user: User, form: Form | None = None) -> Respons
         "denials": await parts.denials.recent(tenant_id, user_id=user.id, limit=10),
         "sessions": await parts.sessions.list(person(desk, user)),
         "keys": await parts.keys.list_of(tenant_id, user.id),
+        "failures": failed.items if failed is not None else (),
         "agents": agents,
         "agent_names": agent_names(agents),
         "channels": channel_titles(desk),

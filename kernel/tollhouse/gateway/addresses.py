@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from tollhouse.plugin.errors import ConfigError
+from tollhouse.store.rates import plain_address
 
 Network = IPv4Network | IPv6Network
 
@@ -23,14 +24,14 @@ class RealAddress:
     def find(self, scope: Any, headers: dict[bytes, bytes]) -> str:
         """The client's address; sets the scheme that a trusted proxy reports."""
         client = scope.get("client")
-        peer: str = client[0] if client else ""
+        peer = plain_address(client[0]) if client else ""
         if not self._trusted or not self._is_trusted(peer):
             return peer
         if headers.get(b"x-forwarded-proto") in (b"https", b"http"):
             scope["scheme"] = headers[b"x-forwarded-proto"].decode()
         address = peer
         for hop in reversed(headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
-            hop = hop.strip().strip("[]")
+            hop = plain_address(hop.strip().strip("[]"))
             if not _is_address(hop):
                 break
             address = hop

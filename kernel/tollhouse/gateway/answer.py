@@ -47,7 +47,13 @@ class Answer:
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
         exchange = self._exchange
-        headers = [*given, (b"x-request-id", exchange.request_id.encode()), *self._fixed, *exchange.cors]
+        headers = [
+            *self._browser_cookie(),
+            *given,
+            (b"x-request-id", exchange.request_id.encode()),
+            *self._fixed,
+            *exchange.cors,
+        ]
         if exchange.rate and not any(name == b"ratelimit" for name, _ in given):
             headers += exchange.rate
         if not any(name == b"cache-control" for name, _ in given):
@@ -55,6 +61,16 @@ class Answer:
         if SESSION in self._scope or exchange.stale_cookie:
             self._session_cookie(headers)
         return headers
+
+    def _browser_cookie(self) -> Headers:
+        """What a browser is known by from now on, if somebody has just signed in with it."""
+        exchange = self._exchange
+        browser = exchange.caller.browser if exchange.caller is not None else None
+        if browser is None or not browser.kept or exchange.tenant is None:
+            return ()
+        if not self._cookies.kept(exchange.headers.get(b"host")):
+            return ()
+        return ((b"set-cookie", self._cookies.write_browser(exchange.tenant.slug, browser.kept)),)
 
     def _session_cookie(self, headers: list[tuple[bytes, bytes]]) -> None:
         tenant = self._exchange.tenant

@@ -12,6 +12,9 @@ from starlette.responses import Response
 from tollhouse.settings import LOOPBACK, Settings
 
 HOST_PREFIX: Final = "__Host-"
+MAX_BROWSER: Final = 512
+BROWSER_SECONDS: Final = 400 * 24 * 3600
+"""As long as browsers keep anything."""
 
 
 class Cookies:
@@ -29,12 +32,26 @@ class Cookies:
 
     def read(self, slug: str, header: bytes | None) -> str | None:
         """The token that the browser sent, if any."""
+        return self._sent(self.name(slug), header)
+
+    def read_browser(self, slug: str, header: bytes | None) -> str:
+        """What the browser is known by, if it is."""
+        return (self._sent(self._browser_name(slug), header) or "")[:MAX_BROWSER]
+
+    def write_browser(self, slug: str, value: str) -> bytes:
+        """``Set-Cookie`` by which it is known later. It outlives the session, which is what it is for."""
+        return f"{self._browser_name(slug)}={value}; Max-Age={BROWSER_SECONDS}; {self._attributes()}".encode()
+
+    def _browser_name(self, slug: str) -> str:
+        return f"{HOST_PREFIX if self._secure else ''}thd-{slug}"
+
+    def _sent(self, name: str, header: bytes | None) -> str | None:
         if header is None or not self._usable:
             return None
-        wanted = self.name(slug).encode()
+        wanted = name.encode()
         for pair in header.split(b";"):
-            name, _, value = pair.strip().partition(b"=")
-            if name == wanted:
+            found, _, value = pair.strip().partition(b"=")
+            if found == wanted:
                 return value.strip().strip(b'"').decode("latin-1") or None
         return None
 

@@ -62,7 +62,7 @@ from tollhouse.gateway.trouble import (
     wants_part,
 )
 from tollhouse.gateway.ways import came_from, door_of, nearest_page
-from tollhouse.host.caller import Caller
+from tollhouse.host.caller import Browser, Caller
 from tollhouse.host.logs import TENANT
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.errors import InvalidInput, NotFound, Unauthenticated
@@ -167,7 +167,11 @@ class Edge:
         try:
             principal = await self._principal(exchange, entry, exchange.tenant.id, info.slug)
         finally:  # a page about an error shows the tenant too
-            scope[CALLER] = exchange.caller = Caller(info, principal, exchange.address, agent, entry.rechecked)
+            browser = None
+            if entry.method in UNSAFE and (entry.public or exchange.by_cookie):  # whoever signs in, or has
+                browser = Browser(self._cookies.read_browser(info.slug, exchange.headers.get(b"cookie")))
+            who = Caller(info, principal, exchange.address, agent, entry.rechecked, browser)
+            scope[CALLER] = exchange.caller = who
         if b"x-channel" in exchange.headers:
             detail = "The channel follows from the credential; nothing can name another one"
             raise InvalidInput(detail, errors=[ParameterFault("", detail, "X-Channel", "header")])
@@ -195,10 +199,12 @@ class Edge:
         try:
             principal = await self._credentials.principal(exchange, tenant_id, slug)
         except Unauthenticated:
-            await self._limits.hit(self._limits.anonymous, slug, exchange.address)
+            await self._limits.hit_address(self._limits.anonymous, slug, exchange.address)
             raise
         if principal is None and not entry.infra:
-            exchange.rate = await self._limits.hit(self._limits.anonymous, slug, exchange.address)
+            is_page = entry.errors == "page" and entry.method == "GET"
+            policy = self._limits.pages if is_page else self._limits.anonymous
+            exchange.rate = await self._limits.hit_address(policy, slug, exchange.address)
         return principal
 
     async def _guard_body(self, receive: Receive, exchange: Exchange, method: str) -> Receive:

@@ -17,7 +17,7 @@ from limits.errors import StorageError
 
 from tollhouse.plugin.errors import RateLimited
 from tollhouse.settings import Settings
-from tollhouse.store.rates import Rates
+from tollhouse.store.rates import Rates, networks
 
 log = logging.getLogger(__name__)
 WINDOW: Final = 60
@@ -54,6 +54,7 @@ class RateLimits:
         self._on_failure = on_failure
         self._clock = clock
         self.anonymous = Policy.of("anonymous", settings.rate_limit_anonymous)
+        self.pages = Policy.of("pages", settings.rate_limit_pages if settings.rate_limit_anonymous else 0)
         self.signed_in = Policy.of("signed-in", settings.rate_limit_principal)
 
     async def hit(self, policy: Policy, tenant: str, who: str) -> Headers:
@@ -83,13 +84,37 @@ class RateLimits:
             raise RateLimitReached(policy, wait)
         return _headers(policy, policy.amount - math.ceil(count), math.ceil(left))
 
+    async def hit_address(self, policy: Policy, tenant: str, address: str) -> Headers:
+        """Count a request of an address; the headers tell of the narrowest network that it counts as.
+
+        Raises:
+            RateLimited: there were too many in the last minute from one of its networks.
+        """
+        names = networks(address)
+        headers = await self.hit(policy, tenant, names[0][0])
+        for place, (name, more) in enumerate(names[1:], 1):
+            try:
+                await self.hit(Policy.of(policy.name, policy.amount * more), tenant, name)
+            except RateLimited:
+                for counted, _ in names[:place]:
+                    await self._take_back(policy, tenant, counted)
+                raise
+        return headers
+
+    async def _take_back(self, policy: Policy, tenant: str, who: str) -> None:
+        try:
+            key = f"{tenant}:rate:{policy.name}:{who}:{int(self._clock() // WINDOW)}"
+            await self._storage.incr(key, 2 * WINDOW, amount=-1)
+        except StorageError:
+            self._on_failure()
+
     async def guess(self, address: str) -> None:
         """Count that this address names a tenant that nobody has named here before; each is asked of the database.
 
         Raises:
             RateLimited: there were too many in the last minute.
         """
-        await self.hit(self.anonymous, NO_TENANT, address)
+        await self.hit_address(self.anonymous, NO_TENANT, address)
 
 
 class RateLimitReached(RateLimited):

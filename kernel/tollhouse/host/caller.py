@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tollhouse.plugin.access import Principal
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import Unauthenticated
 from tollhouse.records import record
 from tollhouse.store.audit import Actor
+
+
+@dataclass(slots=True, eq=False)
+class Browser:
+    """The cookie by which a browser is known at a later sign-in: as it was sent, and as it is to be kept from now on."""
+
+    sent: str = ""
+    kept: str = ""
 
 
 @record(frozen=True, slots=True)
@@ -19,6 +29,7 @@ class Caller:
     address: str = ""
     user_agent: str = ""
     remembered: bool = False
+    browser: Browser | None = None
 
     @property
     def user(self) -> Principal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, cast
 
 from limits.aio.storage import RedisStorage, Storage
@@ -14,6 +16,42 @@ from tollhouse.plugin.errors import ConfigError
 MEMORY: Final = "memory://"
 PATIENCE: Final = 1.0
 """Seconds that a request waits for Redis."""
+
+
+WIDE: Final = 10
+"""How many times as much as an IPv6 network may be sent by the wider one around it."""
+NAT64: Final = IPv6Network("64:ff9b::/96")
+
+
+@lru_cache(maxsize=4096)
+def networks(address: str) -> tuple[tuple[str, int], ...]:
+    """What an address counts as, the narrowest first, each with how many times the ordinary amount it may.
+
+    Whoever has an IPv6 address has its whole /64, and often a /48; an IPv4 address in the clothes of IPv6 is one all the same.
+    What is no address (that of a socket's file, say) counts as itself.
+    """
+    text = plain_address(address)
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return ((text, 1),)
+    if isinstance(found, IPv4Address):
+        return ((text, 1),)
+    return tuple((str(IPv6Network((found, bits), strict=False)), more) for bits, more in ((64, 1), (48, WIDE)))
+
+
+def plain_address(address: str) -> str:
+    """An address in its one form: IPv4 where IPv6 only carries it, no zone. What is no address stays what it is."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        if found in NAT64:
+            return str(IPv4Address(found.packed[-4:]))
+    return str(found)
 
 
 class Rates:

@@ -18,7 +18,9 @@ from tollhouse.agents.repository import connection_in_use
 from tollhouse.agents.service import AgentService
 from tollhouse.agents.split import bucket, choose
 from tollhouse.agents.versions import VersionCache
+from tollhouse.auth import devices
 from tollhouse.auth.authenticator import Authenticator
+from tollhouse.auth.devices import Devices
 from tollhouse.auth.keys import KeyService
 from tollhouse.auth.links import OneTimeLinks
 from tollhouse.auth.passwords import Passwords
@@ -169,7 +171,8 @@ def build(
     contexts = Contexts(host, store, http, port_factories)
     connections = Connections(store, host, box, contexts, in_use=(connection_in_use,))
     emit = emitter(host)
-    passwords, throttle, authenticator = Passwords(), LoginThrottle(settings, rates), Authenticator(store, settings)
+    throttle = LoginThrottle(settings, rates, Devices(box.mac_keys(devices.PURPOSE)))
+    passwords, authenticator = Passwords(), Authenticator(store, settings)
     cache = PlanCache(store)
     plans = PlanService(store, cache)
     prices, versions = PriceBook(store, lambda: suggested_prices(host)), VersionCache(store)
@@ -211,7 +214,7 @@ def build(
         passwords=passwords,
         sessions=SessionService(store, settings, passwords, throttle, authenticator),
         keys=KeyService(store, authenticator),
-        links=OneTimeLinks(store),
+        links=OneTimeLinks(store, throttle),
         users=users,
         accounts=AccountService(
             store,

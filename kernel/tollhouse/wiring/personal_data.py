@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.accounts.service import Erases, Exports
+from tollhouse.auth import failures
 from tollhouse.billing import subscription_repository as billing
 from tollhouse.billing.orders import Emit, changed, no_event
 from tollhouse.conversations import files_repository, repository
@@ -21,6 +22,7 @@ EXPORTS: Mapping[str, Exports] = {
     "billing": billing.everything_of,
     "conversations": repository.everything_of,
     "files": files_repository.everything_of,
+    "sign_in_failures": failures.everything_of,
     "usage": entries.everything_of,
 }
 """Beside the account itself: the name of each part, and who knows it."""
@@ -40,4 +42,5 @@ def erases(files: FileService, emit: Emit = no_event) -> Sequence[Erases]:
         repository.delete_of_user,
         files.erase,
         end_subscription,
+        failures.forget_of_user,
     )

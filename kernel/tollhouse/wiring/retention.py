@@ -27,6 +27,8 @@ _OF_INSTALLATION: Final = (
 _OF_TENANT: Final = (
     """DELETE FROM sessions WHERE tenant_id = :tenant AND least(expires_at, revoked_at) < now() - interval '90 days'""",
     """DELETE FROM one_time_tokens WHERE tenant_id = :tenant AND least(expires_at, used_at) < now() - interval '90 days'""",
+    """DELETE FROM sign_in_failures WHERE tenant_id = :tenant AND id IN (SELECT id FROM sign_in_failures
+       WHERE tenant_id = :tenant AND last_at < now() - interval '90 days' LIMIT :batch)""",
     """UPDATE inbox SET payload = '{}' WHERE tenant_id = :tenant AND id IN (SELECT id FROM inbox
        WHERE tenant_id = :tenant AND state = 'done' AND payload <> '{}' AND handled_at < now() - interval '30 days'
        LIMIT :batch)""",

@@ -49,6 +49,11 @@ class Auth:
                 await repository.change_user(conn, tenant_id, user.id, email_verified_at=repository.NOW)
         return replace(user, email_verified=verified)
 
+    @property
+    def guarded_links(self) -> OneTimeLinks:
+        """The same for those who may be guessing."""
+        return OneTimeLinks(self.store, self.throttle)
+
     async def sign_in(self, user: User, kind: str = "bearer", password: str = PASSWORD) -> SignedIn:
         """Sign in as somebody."""
         assert user.email is not None

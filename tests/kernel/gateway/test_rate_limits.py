@@ -148,3 +148,46 @@ async def test_zero_turns_it_off(ask, build):
     answers = [await ask("GET", "/api/open", app=app) for _ in range(100)]
     assert {answer.status for answer in answers} == {200}
     assert "ratelimit" not in answers[0].headers
+
+
+async def test_pages_have_a_budget_of_their_own(ask, build):
+    """An office behind one address reads pages, and signs in all the same."""
+    app = build(rate_limit_anonymous=2, rate_limit_pages=70)
+    assert {(await ask("GET", "/login", app=app)).status for _ in range(70)} == {200}
+    assert (await ask("GET", "/login", app=app)).status == 429
+    sign_in = {"body": b"email=a", "headers": {"content-type": "application/x-www-form-urlencoded", "sec-fetch-site": "none"}}
+    assert [(await ask("POST", "/login", app=app, **sign_in)).status for _ in range(3)] == [303, 303, 429]
+    assert (await ask("GET", "/api/open", app=app)).status == 429, "the interface shares the budget of writes"
+    assert (await ask("GET", "/api/open", app=app, client="203.0.113.10")).headers["ratelimit"].startswith('"anonymous"')
+    nothing_counts = build(rate_limit_anonymous=0, rate_limit_pages=1)
+    assert {(await ask("GET", "/login", app=nothing_counts)).status for _ in range(5)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:203.0.113.9", "203.0.113.9", True),
+        ("::ffff:203.0.113.9", "::ffff:203.0.113.8", False),
+    ],
+)
+async def test_what_one_caller_has_counts_as_one(ask, build, first, second, shared):
+    app = build(rate_limit_anonymous=2)
+    for path in ("/api/open", "/t/guess/api/open"):  # a request, and a guess at a tenant's name
+        assert [(await ask("GET", path, app=app, client=first)).status != 429 for _ in range(3)] == [True, True, False]
+        assert ((await ask("GET", path, app=app, client=second)).status == 429) is shared
+
+
+async def test_a_48_of_many_64s_has_ten_times_as_much(ask, build):
+    app = build(rate_limit_anonymous=2)
+    statuses = [(await ask("GET", "/api/open", app=app, client=f"2001:db8:1:{n:x}::1")).status for n in range(25)]
+    assert statuses == [200] * 20 + [429] * 5
+    assert (await ask("GET", "/api/open", app=app, client="2001:db8:2::1")).status == 200
+
+
+async def test_a_proxy_that_speaks_ipv6_is_trusted_as_what_it_is(ask, build):
+    app = build(trusted_proxies=["10.0.0.0/8"])
+    forwarded = {"x-forwarded-for": "::ffff:198.51.100.7"}
+    answer = await ask("GET", "/api/open", app=app, client="::ffff:10.1.2.3", headers=forwarded)
+    assert answer.json["address"] == "198.51.100.7"

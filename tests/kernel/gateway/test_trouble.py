@@ -68,7 +68,7 @@ async def test_what_is_too_large_is_said_with_the_limit(ask: Any) -> None:
 
 
 async def test_who_is_too_fast_reads_when_to_try_again(build: Any, ask: Any) -> None:
-    app = build(rate_limit_anonymous=1)
+    app = build(rate_limit_pages=1)
     assert (await ask("GET", "/login", app=app, headers=PART)).status == 200
     answer = await ask("GET", "/login", app=app, headers=PART)
     assert answer.status == 429
@@ -135,7 +135,7 @@ async def test_the_address_of_a_form_leads_to_its_page(build: Any, ask: Any, pat
 
 
 async def test_a_page_about_too_many_requests_says_how_long(build: Any, ask: Any) -> None:
-    app = build(rate_limit_anonymous=1)
+    app = build(rate_limit_pages=1)
     assert (await ask("GET", "/login", app=app, headers=PAGE)).status == 200
     answer = await ask("GET", "/login", app=app, headers=PAGE)
     assert answer.status == 429

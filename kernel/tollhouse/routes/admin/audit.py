@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from tollhouse.routes import vocabulary as v
 from tollhouse.routes.admin.access import staff
@@ -35,6 +36,22 @@ class AuditEntryView(View):
     address: str
 
 
+class SignInFailureView(View):
+    """Repeats within an hour are one entry."""
+
+    model_config = example(
+        id=v.AUDIT, user_id=v.ADA, account="ada@example.com", network="203.0.113.9", reason="wrong_password", count=3
+    )
+    id: UUID
+    user_id: UUID | None = Field(description="Who has this e-mail, if somebody has.")
+    account: str = Field(description="The e-mail that was tried; empty for a one-time link.")
+    network: str = Field(description="The address; of IPv6 its /64.")
+    reason: Literal["wrong_password", "blocked", "link"]
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
 def routes(services: AdminServices) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["admin: audit"])
@@ -53,6 +70,15 @@ def routes(services: AdminServices) -> APIRouter:
         page = await services.audit.list(
             caller.tenant.id, action=action, actor_id=actor_id, target_id=target_id, cursor=cursor, limit=limit
         )
+        return items([dict(row) for row in page.items], page.next_cursor)
+
+    @router.get("/sign-in-failures", response_model=Items[SignInFailureView])
+    async def list_sign_in_failures(
+        request: Request, user_id: UUID | None = None, cursor: Cursor = None, limit: Limit = 50
+    ) -> dict[str, Any]:
+        """Tries to sign in that failed, newest first; kept for 90 days."""
+        caller = staff(request, "manage")
+        page = await services.sessions.failures.list(caller.tenant.id, user_id=user_id, cursor=cursor, limit=limit)
         return items([dict(row) for row in page.items], page.next_cursor)
 
     return router

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from tollhouse.plugin import Accounts, Conflict, InvalidInput, RateLimited, Sessions, Unauthenticated, context_of
+from tollhouse.plugin import Accounts, Conflict, Forbidden, InvalidInput, RateLimited, Sessions, Unauthenticated, context_of
 from tollhouse_web import forms, site, words
 from tollhouse_web.forms import Form
 
@@ -76,6 +76,9 @@ async def _start_session(request: Request, form: Form, template: str) -> Respons
     except Unauthenticated as error:
         form.notice = error.detail
         return _show(request, template, form, status=401)
+    except Forbidden as error:  # the right password of somebody who is blocked
+        form.notice = error.detail
+        return _show(request, template, form, status=403)
     except RateLimited as error:
         form.notice = error.detail
         return _show(request, template, form, status=429, headers=forms.retry_header(error))
