@@ -83,8 +83,11 @@ def check_settings(settings: Settings) -> None:
     """Refuse what cannot work, and warn of what will disappoint.
 
     Raises:
-        ConfigError: several processes that would each count rate limits for themselves.
+        ConfigError: several processes that would each count rate limits for themselves; no room for a single large body.
     """
+    least = max(2 * settings.large_body_limit, 4 * settings.body_limit)
+    if settings.body_memory < least:
+        raise ConfigError(f"setting body_memory: must be at least {least}, twice large_body_limit and four times body_limit")
     counted = settings.rate_limit_anonymous or settings.rate_limit_principal or settings.rate_limit_login
     if settings.workers > 1 and settings.rate_limit_storage == MEMORY and counted:
         raise ConfigError("workers > 1 needs TOLLHOUSE_RATE_LIMIT_STORAGE=redis://… (or all rate limits set to 0)")

@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     rate_limit_storage: str = Field("memory://", description="Where rates are counted: memory://, or redis://host:port")
     body_limit: int = Field(1024 * 1024, ge=1024, description="Bytes of an ordinary request body.")
     large_body_limit: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of a body with content parts.")
+    body_memory: int = Field(
+        128 * 1024 * 1024,
+        ge=64 * 1024,
+        description="Bytes of all bodies that a process holds at once; beyond it 503. At least twice the limit of a large one.",
+    )
     upload_limit: int = Field(20 * 1024 * 1024, ge=1024, description="Bytes of an uploaded file.")
     model_timeout: float = Field(120.0, gt=0, le=600, description="Seconds that a model may take.")
     session_idle_hours: int = Field(24 * 14, ge=1, description="Hours without use after which a session ends.")

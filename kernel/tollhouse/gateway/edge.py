@@ -16,9 +16,10 @@ from uuid import UUID
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tollhouse.gateway import access_log, bodies
+from tollhouse.gateway import access_log
 from tollhouse.gateway.addresses import RealAddress
 from tollhouse.gateway.answer import Answer
+from tollhouse.gateway.bodies import Bodies
 from tollhouse.gateway.brand import addresses
 from tollhouse.gateway.cookies import Cookies
 from tollhouse.gateway.cors import Cors
@@ -97,7 +98,7 @@ class Edge:
         self._tenancy = Tenancy(settings, parts.directory, self._limits.guess)
         self._cors = Cors(settings)
         self._fixed = security_headers(settings)
-        self._body_limit = settings.body_limit
+        self.bodies = Bodies(settings)
         self._large_body_limit = settings.large_body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +112,7 @@ class Edge:
             if found is None:
                 await answer.complete(200, b"text/plain", b"", exchange.preflight or [])
                 return
-            receive = await self._guard_body(receive, exchange, method)
+            receive = await self.bodies.guard(scope, receive, exchange, method)
             await self._dispatch(scope, receive, answer, exchange, found)
         except ClientDisconnect:
             log.info("the client of %s went away while sending", exchange.request_id)
@@ -123,6 +124,8 @@ class Edge:
                 raise
             await self._explain(error, scope, exchange, answer)
         finally:
+            if exchange.body is not None:
+                exchange.body.release()
             seconds = time.perf_counter() - started
             self._metrics.answered(exchange.entry, answer.status, seconds)
             access_log.write(exchange, method, answer.status, seconds)
@@ -206,20 +209,6 @@ class Edge:
             policy = self._limits.pages if is_page else self._limits.anonymous
             exchange.rate = await self._limits.hit_address(policy, slug, exchange.address)
         return principal
-
-    async def _guard_body(self, receive: Receive, exchange: Exchange, method: str) -> Receive:
-        """A ``receive`` that keeps to the limits; JSON and forms are read and looked over at once."""
-        entry, headers = exchange.entry, exchange.headers
-        if entry is None or (method not in UNSAFE and not bodies.has_body(headers)):
-            return receive
-        limit = self._large_body_limit if entry.large else self._body_limit
-        bodies.check_announced(headers, limit, json_only=entry.json)
-        kind = bodies.media_type(headers)
-        if bodies.is_json(kind) and not entry.tenantless:
-            return await bodies.checked_json(receive, limit)
-        if kind == bodies.FORM_TYPES[0] and not entry.tenantless:
-            return await bodies.checked_form(receive, limit)
-        return bodies.CountedBody(receive, limit)
 
     async def _dispatch(self, scope: Scope, receive: Receive, answer: Answer, exchange: Exchange, found: Found) -> None:
         entry = exchange.entry

@@ -72,6 +72,13 @@ class GoesInCircles(TollhouseError):
     title = "A model connection leads back to this installation: its owner has to correct the connection's address"
 
 
+class Overloaded(TollhouseError):
+    code = "overloaded"
+    status = 503
+    title = "Too much is being sent at this moment; try again in a few seconds"
+    retryable = True
+
+
 class TenantSuspended(Forbidden):
     code = "tenant_suspended"
     title = "This service is suspended; ask whoever runs it"

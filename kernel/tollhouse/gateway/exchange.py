@@ -13,12 +13,15 @@ from tollhouse.plugin.ports import SignedIn
 from tollhouse.tenants.values import Tenant
 
 if TYPE_CHECKING:
+    from tollhouse.gateway.body_memory import Share
     from tollhouse.gateway.parts import PortFactories
     from tollhouse.gateway.route_table import Entry
 
 PortT = TypeVar("PortT")
 KEY = "tollhouse.exchange"
 CALLER = "tollhouse.caller"
+JSON = "tollhouse.json"
+"""In the scope where the body is large JSON: ``await`` it for the document, instead of reading the body."""
 SESSION = "tollhouse.session"
 """Set in the scope by a route to begin (``SignedIn``) or end (``None``) the browser's session: the gateway makes the cookie."""
 
@@ -41,6 +44,7 @@ class Exchange:
     cors: tuple[tuple[bytes, bytes], ...] = ()
     preflight: list[tuple[bytes, bytes]] | None = None
     errors: Literal["problem", "page", "openai"] = "problem"
+    body: Share | None = None
 
 
 def exchange_of(request: HTTPConnection) -> Exchange:

@@ -26,6 +26,7 @@ from typing import Final
 
 from tollhouse.plugin.access import METRICS, WINDOWS, Decision, LimitStatus, Metric, Principal, Role, Window
 from tollhouse.plugin.auth_providers import AuthProvider, ExternalIdentity, SignInRequest
+from tollhouse.plugin.base64 import decode_base64, encode_base64
 from tollhouse.plugin.channels import (
     Answer,
     Attachment,
@@ -247,6 +248,8 @@ __all__ = [
     "Usage",
     "Window",
     "context_of",
+    "decode_base64",
+    "encode_base64",
     "file_as_text",
     "impl",
     "part_from_json",

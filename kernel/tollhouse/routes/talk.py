@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.datastructures import UploadFile
 
-from tollhouse.gateway.exchange import port
+from tollhouse.gateway.exchange import JSON, port
+from tollhouse.gateway.large_json import LargeJsonRoute, forget_json
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.ports import Conversations, Files, Turns
 from tollhouse.routes import schemas_turns as s
 from tollhouse.routes.common import Cursor, Items, Limit, answers, idempotency_key, inside, items
 
-router = APIRouter()
+router = APIRouter(route_class=LargeJsonRoute)
 LARGE = frozenset({"POST /turns", "POST /uploads"})
 IdempotencyKey = Annotated[
     str | None, Header(alias="Idempotency-Key", description="The same key gives the first answer again, and charges once.")
@@ -45,7 +47,10 @@ REPLAYED: dict[int | str, dict[str, Any]] = {
 async def run_turn(request: Request, response: Response, body: s.CreateTurn, key: IdempotencyKey = None) -> s.Turn:
     """Say something to an agent; the answer is the whole reply."""
     with inside("parameters", lambda name: name not in s.CreateTurn.model_fields):
-        result = await port(request, Turns).run(body.request(idempotency_key(key)))
+        key = idempotency_key(key)
+        wanted = await asyncio.to_thread(body.request, key) if JSON in request.scope else body.request(key)
+        forget_json(request)
+        result = await port(request, Turns).run(wanted)
     if result.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return s.Turn.of(result)

@@ -12,12 +12,21 @@ import fcntl
 import logging
 import termios
 from array import array
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 log = logging.getLogger(__name__)
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Answering:
+    """The transport as an answer sees it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.write = connection.transport.write
+        self.is_closing = connection.transport.is_closing
+        self.close = connection.close_after
 
 
 class Connection(HttpToolsProtocol):
@@ -36,6 +45,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._answering: Any = _Answering(self)
+        self._lingers = False
         self._in_head = True
         self._head = 0
         self._left = 0
@@ -64,8 +75,11 @@ class Connection(HttpToolsProtocol):
         self._head = 0
         if len(self.pipeline) >= self.max_pipeline:
             raise ValueError("too many requests at once")  # the parser's: answered as what cannot be read
+        if self._lingers:
+            raise ValueError("nothing is answered any more")
         self._waits_since = None
         super().on_headers_complete()
+        self.cycle.transport = self._answering
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -74,6 +88,17 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._head = 0
         super().on_message_complete()
+        if self._lingers:
+            self.transport.close()
+
+    def close_after(self) -> None:
+        """End, after an answer that says so. If a body is still coming, it is thrown away first, for as long as headers may
+        take: a connection that is reset while somebody sends takes away from them what they were told."""
+        if self.cycle.more_body and self.cycle.response_complete:
+            self._lingers = True
+            self.flow.resume_reading()
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         waiting = not self.pipeline

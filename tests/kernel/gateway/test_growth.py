@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.growth import assert_linear
 from tollhouse.gateway.json_bodies import WINDOW, check_json, parse_json
-from tollhouse.plugin import InvalidInput
+from tollhouse.plugin import InvalidInput, decode_base64, encode_base64
+from tollhouse.plugin.base64 import PIECE
 
 CHAT = b'{"model":"guide","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,'
 
@@ -132,3 +134,30 @@ def test_stand_ins_cannot_be_forged() -> None:
     for body in (b'["\\q000", 1]', b'["\x000"]', b"[NaN]", b"[Infinity]", b"[1] 2", b"{1: 2}", b""):
         with pytest.raises(InvalidInput):
             parse_json(body)
+
+
+# -- media ----------------------------------------------------------------------------------------------------------------
+
+
+@given(st.binary(), st.sampled_from([0, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE + 5]))
+def test_media_are_what_they_were(data: bytes, before: int) -> None:
+    data = b"x" * before + data
+    assert encode_base64(data) == base64.b64encode(data).decode()
+    assert decode_base64(encode_base64(data)) == data
+
+
+@pytest.mark.parametrize("wrong", ["A", "AAA", "AA=A", "AAAA\n", "A AA", "é", "AA==AAAA", "-_-_"])
+@pytest.mark.parametrize("before", [0, PIECE - 4, PIECE, PIECE + 4])
+def test_what_is_no_base64_is_refused(wrong: str, before: int) -> None:
+    with pytest.raises(ValueError):
+        decode_base64("A" * before + wrong)
+
+
+def test_padding_belongs_to_the_end() -> None:
+    with pytest.raises(ValueError, match="padding"):
+        decode_base64("A" * (PIECE - 4) + "AA==" + "AAAA")
+
+
+@pytest.mark.parametrize("text", [lambda n: "A" * n, lambda n: "=" * n, lambda n: "AA==" * (n // 4), lambda n: "é" * n])
+def test_media_are_decoded_in_time_of_their_length(text: Callable[[int], str]) -> None:
+    assert_linear(decode_base64, text, memory=2.0, refusal=ValueError)

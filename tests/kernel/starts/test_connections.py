@@ -22,7 +22,13 @@ PATIENCE = 10.0
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers with what it was asked; ``/large`` with a lot, in one piece."""
-    body, more = b"", True
+    body, more = b"", scope["path"] != "/refused"
+    if not more:
+        await send(
+            {"type": "http.response.start", "status": 503, "headers": [(b"content-length", b"2"), (b"connection", b"close")]}
+        )
+        await send({"type": "http.response.body", "body": b"no"})
+        return
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -161,6 +167,32 @@ async def test_an_upgrade_is_answered_as_a_request_and_then_over(port: int) -> N
     said = await _ended(reader)
     assert said.startswith(b"HTTP/1.1 200 OK")
     assert b"connection: close" in said
+    writer.close()
+
+
+async def test_who_is_refused_while_sending_hears_it(port: int) -> None:
+    """The answer comes at once, and is not lost with a connection that is reset while the rest of the body is sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    size = 8 * 1024 * 1024
+    writer.write(b"POST /refused HTTP/1.1\r\nhost: here\r\ncontent-length: %d\r\n\r\n" % size)
+    assert b"503" in await reader.readuntil(b"no")
+    writer.write(b"x" * size)
+    await writer.drain()
+    assert await _ended(reader) == b""
+    writer.close()
+
+
+async def test_who_goes_on_sending_to_nobody_is_ended(port: int) -> None:
+    head = b"POST /refused HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
+    assert (await _trickle(port, head, b"1\r\nx\r\n")).endswith(b"no")
+
+
+async def test_nothing_is_answered_after_the_end(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /refused HTTP/1.1\r\nhost: here\r\ncontent-length: 4\r\n\r\n")
+    await reader.readuntil(b"no")
+    writer.write(b"body" + GET + b"\r\n")
+    assert await _ended(reader) == b""
     writer.close()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -44,12 +45,12 @@ def unsupported(param: str, why: str | None = None) -> Unsupported:
     return Unsupported(why or f"'{param}' is not supported here", param=param)
 
 
-def malformed(error: ValidationError, body: bytes) -> BadRequest:
+def malformed(error: ValidationError, document: Callable[[], Any]) -> BadRequest:
     """Pydantic's findings, without the values that were sent; each points into the body."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return BadRequest("The body is not valid JSON")
-    sent = json.loads(body)
+    sent = document()
     places = {steps_of(one["loc"], sent, missing=one["type"] == "missing"): one["msg"] for one in reversed(found[:20])}
     # A content that is a list is told that it is no text, too: what is wrong inside of it says more.
     deepest = [

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import json
 import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tollhouse.plugin import FieldError, InvalidInput, Media, Message, Part, Text, TurnRequest
+from tollhouse.plugin import FieldError, InvalidInput, Media, Message, Part, Text, TurnRequest, decode_base64
 from tollhouse_api.errors import BadRequest, malformed, unsupported
 
-DATA_URL: Final = re.compile(r"data:([A-Za-z0-9.+/-]{1,100})?(?:;[A-Za-z0-9.=\"-]{1,100})*;base64,", re.ASCII)
+DATA_URL: Final = re.compile(r"data:([A-Za-z0-9.+/-]{1,100})?(?:;[A-Za-z0-9.=\"-]{1,100}){0,9};base64,", re.ASCII)
 PASSED_ON: Final = frozenset(
     {
         "temperature",
@@ -124,9 +123,32 @@ def parse(body: bytes) -> ChatRequest:
         Unsupported: it asks for what agents do not do.
     """
     try:
-        request = ChatRequest.model_validate_json(body)
+        return _possible(ChatRequest.model_validate_json(body))
     except ValidationError as error:
-        raise malformed(error, body) from None
+        raise malformed(error, lambda: json.loads(body)) from None
+
+
+def check(document: Any) -> ChatRequest:
+    """The same for a body that was read already."""
+    try:
+        return _possible(ChatRequest.model_validate(document))
+    except ValidationError as error:
+        raise malformed(error, lambda: document) from None
+
+
+def lighten(request: ChatRequest) -> None:
+    """Let go of the text of media, which may be large: what they are was decoded, and a model takes its time."""
+    for message in request.messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, ImagePart):
+                part.image_url.url = ""
+            elif isinstance(part, AudioPart):
+                part.input_audio.data = ""
+            elif isinstance(part, FilePart):
+                part.file.file_data = None
+
+
+def _possible(request: ChatRequest) -> ChatRequest:
     if request.n is not None and request.n != 1:
         raise unsupported("n", "One reply for each request: 'n' can only be 1")
     for name in ("tools", "functions", "logprobs", "audio"):
@@ -278,8 +300,8 @@ def _data_url(where: str, url: str) -> tuple[str, bytes]:
 
 def _decode(where: str, text: str) -> bytes:
     try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        data = decode_base64(text)
+    except ValueError:
         raise BadRequest("This is not valid base64", param=where) from None
     if not data:
         raise BadRequest("There is nothing in it", param=where)
