@@ -16,13 +16,13 @@ from tollhouse.gateway.parts import GatewayParts
 from tollhouse.policy.rules import RULES, Rule
 from tollhouse.runtime.outbound import Outbound
 from tollhouse.settings import Settings
-from tollhouse.store.errors import DatabaseDown, SchemaMismatch
 from tollhouse.store.secrets import SecretBox, verify_master_key
 from tollhouse.store.store import Store
 from tollhouse.wiring import memory
 from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container, build
 from tollhouse.wiring.database import check_schema
+from tollhouse.wiring.readiness import Readiness
 from tollhouse.wiring.services import kernel_mounts
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,10 @@ class Process:
         self.store = Store(dsn, pool_size=settings.database_pool, hot_pool_size=settings.database_hot_pool)
         self.container: Container = build(settings, self.store, box, plugins=plugins, rules=rules, outbound=outbound)
         self.background = Background(self.container)
+        self.readiness = Readiness(self.store, self.container.runner, self.container.blobs)
         self.stop = asyncio.Event()
         self._jobs: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.app: Application = build_application(self._parts())
 
     def _parts(self) -> GatewayParts:
@@ -68,24 +70,15 @@ class Process:
             contexts=container.contexts.for_route,
             rates=container.rates,
             hops=container.hops.arrived,
-            mounts=kernel_mounts(container, self.background),
+            mounts=kernel_mounts(container, self.background, lambda: self.readiness.troubles),
             plugin_mounts=container.host.mounts,
-            readiness={"database": self._database_problem},
+            readiness={"database": self.readiness.check},
+            troubles=lambda: [one.code for one in self.readiness.troubles],
             lifespan=self._lifespan,
             logo=container.logos.get,
             sign_in_path="/login" if "web" in container.host.channels else "/console/sign-in",
             doors={"/console": "/console/sign-in"},
         )
-
-    async def _database_problem(self) -> str | None:
-        """Why this process cannot serve now; None if it can."""
-        try:
-            await check_schema(self.store)
-        except DatabaseDown:
-            return "the database cannot be reached"
-        except SchemaMismatch as error:
-            return error.detail
-        return None
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -111,6 +104,7 @@ class Process:
         gc.freeze()
         gc.set_threshold(GC_YOUNG, 10, 20)
         memory.trim()
+        self._watch = asyncio.create_task(self.readiness.watch(), name="readiness")
         if self.settings.jobs:
             self._jobs = asyncio.create_task(self.background.jobs.run(self.stop), name="jobs")
             self._jobs.add_done_callback(_report)
@@ -118,6 +112,9 @@ class Process:
     async def close(self) -> None:
         """Finish the jobs that run, then give everything back."""
         self.stop.set()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         if self._jobs is not None:
             await asyncio.gather(self._jobs, return_exceptions=True)
         await self.container.close()

@@ -14,6 +14,7 @@ from tollhouse.store.rates import MEMORY
 from tollhouse.store.secrets import SecretBox, open_secrets
 from tollhouse.store.store import Store
 from tollhouse.wiring.bootstrap import bootstrap, is_furnished
+from tollhouse.wiring.data_dir import check_data_dir
 from tollhouse.wiring.installation import open_container, open_database, prepare
 from tollhouse.wiring.server_process import serve_here
 from tollhouse.wiring.supervisor import serve_many
@@ -30,6 +31,8 @@ async def serve(settings: Settings, *, first: bool) -> None:
     with bind(settings.host, settings.port) as listener:  # before anything is started that would have to be stopped
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         check_settings(settings)
+        if settings.database_url is None and (first or (settings.data_dir / "pg").exists()):
+            check_data_dir(settings)
         async with open_database(settings, prepares=first) as dsn:
             box, token = await _prepared(settings, dsn, first=first)
             if settings.workers == 1:
@@ -40,6 +43,8 @@ async def serve(settings: Settings, *, first: bool) -> None:
 
 async def _prepared(settings: Settings, dsn: str, *, first: bool) -> tuple[SecretBox, str | None]:
     """The master key, and the token of a link that makes the operator, as long as there is none."""
+    if settings.database_url is not None:
+        check_data_dir(settings)
     if first:
         await prepare(settings, dsn)
     store = Store(dsn, pool_size=1, hot_pool_size=1)

@@ -24,6 +24,7 @@ from tollhouse.wiring import database
 async def test_connections_that_the_database_cuts_are_replaced(empty_dsn: str, cluster: Cluster, tmp_path: Path) -> None:
     async with open_house(empty_dsn, tmp_path) as house:
         shop = await furnish(house, "cut")
+        before = await verify(house.store, shop.tenant_id)  # what was furnished by hand adds up to nothing
         user = Client.program(house.app, shop.slug, shop.tokens["plain_key"])
         assert (await user.post(TURNS, hello(shop))).status == 200
         conn = await asyncpg.connect(cluster.superuser_dsn)
@@ -37,7 +38,7 @@ async def test_connections_that_the_database_cuts_are_replaced(empty_dsn: str, c
                 problem(answer)
                 assert answer.headers["retry-after"]
         assert [answer.status for answer in answers[-5:]] == [200] * 5
-        assert await verify(house.store, shop.tenant_id) == []
+        assert await verify(house.store, shop.tenant_id) == before
 
 
 async def test_a_database_that_is_away_is_a_503_until_it_is_back(tmp_path: Path) -> None:
@@ -49,6 +50,7 @@ async def test_a_database_that_is_away_is_a_503_until_it_is_back(tmp_path: Path)
         await asyncio.to_thread(database.upgrade, dsn)
         async with open_house(dsn, tmp_path) as house:
             shop = await furnish(house, "away")
+            before = await verify(house.store, shop.tenant_id)  # what was furnished by hand adds up to nothing
             user = Client.program(house.app, shop.slug, shop.tokens["plain_key"])
             browser = Client.browser(house.app, shop.slug, shop.tokens["plain"])
             assert (await user.post(TURNS, hello(shop))).status == 200
@@ -65,8 +67,10 @@ async def test_a_database_that_is_away_is_a_503_until_it_is_back(tmp_path: Path)
                 while (await user.post(TURNS, hello(shop))).status != 200:  # noqa: ASYNC110 - asked as a client would
                     await asyncio.sleep(0.1)
             assert (await browser.get("/usage")).status == 200
-            assert (await user.get("/readyz")).status == 200
-            assert await verify(house.store, shop.tenant_id) == []
+            async with asyncio.timeout(5):
+                while (await user.get("/readyz")).status != 200:  # noqa: ASYNC110 - asked as a probe would
+                    await asyncio.sleep(0.1)
+            assert await verify(house.store, shop.tenant_id) == before
     finally:
         await _kill(tmp_path / "db")
         await server.stop_if_unused()
@@ -82,6 +86,7 @@ async def test_a_database_that_gives_no_answer_is_a_503_too(tmp_path: Path, monk
         await asyncio.to_thread(database.upgrade, dsn)
         async with open_house(dsn, tmp_path) as house:
             shop = await furnish(house, "frozen")
+            before = await verify(house.store, shop.tenant_id)  # what was furnished by hand adds up to nothing
             user = Client.program(house.app, shop.slug, shop.tokens["plain_key"])
             assert (await user.post(TURNS, hello(shop))).status == 200
             frozen = _processes(tmp_path / "db")
@@ -89,13 +94,16 @@ async def test_a_database_that_gives_no_answer_is_a_503_too(tmp_path: Path, monk
             try:
                 async with asyncio.timeout(15):
                     answers = await asyncio.gather(*(user.post(TURNS, hello(shop)) for _ in range(20)))
+                    probed = await user.get("/readyz")
+                    assert (probed.status, probed.json["codes"]) == (503, ["database_silent"])
+                    assert (await user.get("/healthz")).status == 200
             finally:
                 _signal(frozen, signal.SIGCONT)
             assert {problem(answer)[0] for answer in answers} == {503}
             async with asyncio.timeout(20):
                 while (await user.post(TURNS, hello(shop))).status != 200:  # noqa: ASYNC110 - asked as a client would
                     await asyncio.sleep(0.1)
-            assert await verify(house.store, shop.tenant_id) == []
+            assert await verify(house.store, shop.tenant_id) == before
     finally:
         await _kill(tmp_path / "db")
         await server.stop_if_unused()

@@ -118,6 +118,7 @@ class Desk:
             "may": self.may,
             "here": section,
             "nav": navigation(manages=self.may("manage"), operator=self.operator),
+            "troubles": self.parts.troubles(),
             "toast": TOASTS.get(self.query("done")),
             "when": partial(formats.moment, zone=self.tenant.timezone),
         }

@@ -24,6 +24,7 @@ from tollhouse.policy.engine import PolicyEngine
 from tollhouse.reports.service import ReportService
 from tollhouse.settings import Settings
 from tollhouse.store.audit import Actor
+from tollhouse.store.trouble import Trouble
 from tollhouse.tenants.directory import TenantDirectory
 from tollhouse.tenants.logos import Logos
 from tollhouse.tenants.service import TenantService
@@ -79,6 +80,8 @@ class ConsoleParts:
     """The services behind the pages. ``now`` is the database's time, as good as it was last observed."""
 
     settings: Settings
+    troubles: Callable[[], Sequence[Trouble]]
+    """What keeps this process from its work now."""
     host: Host
     now: Callable[[], datetime]
     directory: TenantDirectory

@@ -16,6 +16,7 @@ from tollhouse.store import outbox
 from tollhouse.store.errors import DatabaseDown
 from tollhouse.store.outbox import OutboxRow
 from tollhouse.store.store import Store
+from tollhouse.store.trouble import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Relay:
         self._kinds = kinds
         self._concurrency = concurrency
         self._tick = tick
+        self._seldom = Seldom(log)
         self._woken = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -50,11 +52,12 @@ class Relay:
                 self._woken.clear()
                 try:
                     claimed = await self._claim()
+                    self._seldom.over()
                 except DatabaseDown:
-                    log.warning("the relay cannot reach the database; it tries again")
+                    self._seldom.say(logging.WARNING, "the relay cannot reach the database, or not write to it; it tries again")
                     claimed = 0
-                except Exception:
-                    log.exception("the relay could not look for messages; it tries again")
+                except Exception as error:
+                    self._seldom.say(logging.ERROR, "the relay could not look for messages; it tries again: %r", error)
                     claimed = 0
                 if claimed == 0:
                     await self._rest(stopped)
@@ -88,7 +91,7 @@ class Relay:
         self._sending.discard(task)
         self._woken.set()  # a place is free, and the next message of this chat may be due
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("an outbox row could not be closed; it is due again after its lease", exc_info=error)
+            self._seldom.say(logging.ERROR, "an outbox row could not be closed; it is due again after its lease: %r", error)
 
     async def _rest(self, stopped: asyncio.Task[bool]) -> None:
         """Until there is something to do: woken, stopped, or a tick."""

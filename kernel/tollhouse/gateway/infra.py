@@ -21,6 +21,7 @@ from tollhouse.gateway.parts import GatewayParts
 from tollhouse.gateway.static import StaticFiles
 from tollhouse.plugin.errors import Forbidden, Unauthenticated
 from tollhouse.plugin.mounts import Mount
+from tollhouse.store.trouble import Trouble
 
 log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 3.0
@@ -64,24 +65,29 @@ class Infra:
     @described(
         "Whether it can do its work",
         answer({"status": "ready"}),
-        {"503": answer({"status": "not ready", "reasons": ["database: no answer in 3 seconds"]})},
+        {
+            "503": answer(
+                {"status": "not ready", "codes": ["database_full"], "reasons": ["the database has no room left on its disk"]}
+            )
+        },
     )
     async def _readyz(self, request: Request) -> Response:
         """Whether it can do its work; 503 with what is missing."""
-        missing = [text for text in await asyncio.gather(*map(self._check, self._parts.readiness)) if text]
+        missing = [one for one in await asyncio.gather(*map(self._check, self._parts.readiness)) if one is not None]
         if missing:
-            return JSONResponse({"status": "not ready", "reasons": missing}, 503, headers={"retry-after": "5"})
+            body = {"status": "not ready", "codes": [one.code for one in missing], "reasons": [one.text for one in missing]}
+            return JSONResponse(body, 503, headers={"retry-after": "5"})
         return JSONResponse({"status": "ready"})
 
-    async def _check(self, name: str) -> str | None:
+    async def _check(self, name: str) -> Trouble | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                return await self._parts.readiness[name]()  # type: ignore[no-any-return]
+                return await self._parts.readiness[name]()
         except TimeoutError:
-            return f"{name}: no answer in {CHECK_SECONDS:.0f} seconds"
+            return Trouble(f"{name}_silent", f"{name}: no answer in {CHECK_SECONDS:.0f} seconds")
         except Exception:
             log.warning("readiness check %s failed", name, exc_info=True)
-            return f"{name}: the check failed"
+            return Trouble(f"{name}_failed", f"{name}: the check failed")
 
     @described("Metrics for Prometheus", answer("tollhouse_http_requests_total 41.0\n", "text/plain"), errors=(401, 403))
     async def _metrics_page(self, request: Request) -> Response:
@@ -93,7 +99,7 @@ class Infra:
                 raise Unauthenticated()
             if not principal.operator or exchange.by_cookie:
                 raise Forbidden("Metrics are for the operator, by API key")
-        return Response(self._metrics.render(), media_type=metrics_module.CONTENT_TYPE)
+        return Response(self._metrics.render(self._parts.troubles()), media_type=metrics_module.CONTENT_TYPE)
 
     @described("This document", answer({"openapi": "3.1.0", "info": {"title": "Tollhouse"}}), errors=(401,))
     async def _openapi(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -47,11 +48,17 @@ class Metrics:
         """A request could not be counted."""
         self._rate_limit_failures.inc()
 
-    def render(self) -> bytes:
+    def render(self, troubles: Sequence[str] = ()) -> bytes:
         """The page that Prometheus reads. Server processes under one supervisor write to a common folder, and any of them
         answers for all: who asks cannot choose which one."""
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            return generate_latest(self.registry)
+            return generate_latest(self.registry) + _troubles(troubles)
         everybody = CollectorRegistry()
         MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
-        return generate_latest(everybody)
+        return generate_latest(everybody) + _troubles(troubles)
+
+
+def _troubles(codes: Sequence[str]) -> bytes:
+    """What the process that is asked stands on badly: 1 as long as it lasts."""
+    head = "# HELP tollhouse_trouble What keeps this process from its work.\n# TYPE tollhouse_trouble gauge\n"
+    return (head + "".join(f'tollhouse_trouble{{code="{code}"}} 1.0\n' for code in codes)).encode()

@@ -18,6 +18,7 @@ from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.mounts import Mount
 from tollhouse.settings import Settings
 from tollhouse.store.rates import Rates
+from tollhouse.store.trouble import Trouble
 from tollhouse.tenants.values import Tenant
 
 
@@ -36,7 +37,7 @@ class Directory(Protocol):
 
 PortFactories = Mapping[type[Any], Callable[[Caller], Any]]
 RouteContexts = Callable[[str, Caller], PluginContext[Any]]
-ReadinessCheck = Callable[[], Any]
+ReadinessCheck = Callable[[], Awaitable[Trouble | None]]
 
 
 async def _no_logo(tenant_id: UUID, logo_id: UUID) -> tuple[str, bytes]:
@@ -48,10 +49,10 @@ class GatewayParts:
     """Everything the gateway needs.
 
     ``mounts``: the kernel's own routes. ``plugin_mounts``: what plugins registered. ``contexts``: makes the plugin context of
-    a request (``Contexts.for_route``). ``readiness``: named checks, each an async callable that gives None, or a sentence that
-    says what is missing. ``sign_in_path``: where a page sends somebody who has to sign in first; ``doors``: where instead, by
-    the beginning of the page's path. ``hops``: from how many model calls of this installation a request comes, by its header.
-    ``logo``: media type and bytes of a tenant's logo.
+    a request (``Contexts.for_route``). ``readiness``: named checks, each an async callable that gives None, or what is missing.
+    ``troubles``: the codes of all that is wrong with what this process stands on. ``sign_in_path``: where a page sends somebody
+    who has to sign in first; ``doors``: where instead, by the beginning of the page's path. ``hops``: from how many model calls
+    of this installation a request comes, by its header. ``logo``: media type and bytes of a tenant's logo.
     """
 
     settings: Settings
@@ -64,6 +65,7 @@ class GatewayParts:
     mounts: Sequence[Mount] = ()
     plugin_mounts: Sequence[Registered[Mount]] = ()
     readiness: Mapping[str, ReadinessCheck] = field(default_factory=dict)
+    troubles: Callable[[], Sequence[str]] = tuple
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
     sign_in_path: str = "/login"
     doors: Mapping[str, str] = field(default_factory=dict)

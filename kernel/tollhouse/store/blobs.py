@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -17,7 +19,14 @@ from typing import Protocol
 from uuid import UUID
 
 from tollhouse.plugin.errors import NotFound
+from tollhouse.store.errors import StorageDown, StorageFull
+from tollhouse.store.trouble import Seldom, Trouble
 
+log = logging.getLogger(__name__)
+_seldom = Seldom(log)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = Trouble("storage_full", "DATA_DIR has no room left for files: uploads are refused")
+BROKEN = Trouble("storage_unavailable", "files cannot be stored in DATA_DIR: uploads are refused")
 _KEY = re.compile(r"[0-9a-f-]{36}/[0-9a-f]{2}/[0-9a-f-]{36}")
 
 
@@ -55,15 +64,28 @@ class BlobStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.trouble: Trouble | None = None
+        """Why the last blob could not be stored; None since one was."""
 
     async def put(self, key: str, data: bytes) -> str:
-        return await asyncio.to_thread(_write, self._path(key), data)
+        path = self._path(key)
+        try:
+            digest = await asyncio.to_thread(_write, path, data)
+        except OSError as error:
+            self.trouble = FULL if error.errno in NO_ROOM else BROKEN
+            _seldom.say(logging.ERROR, "files cannot be stored in DATA_DIR: %s", error.strerror or error)
+            raise (StorageFull() if self.trouble is FULL else StorageDown()) from error
+        self.trouble = None
+        return digest
 
     async def get(self, key: str) -> bytes:
         try:
             return await asyncio.to_thread(self._path(key).read_bytes)
         except FileNotFoundError:
             raise NotFound() from None
+        except OSError as error:
+            _seldom.say(logging.ERROR, "files cannot be read in DATA_DIR: %s", error.strerror or error)
+            raise StorageDown() from error
 
     async def exists(self, key: str) -> bool:
         return await asyncio.to_thread(self._path(key).is_file)
@@ -89,7 +111,7 @@ def _write(path: Path, data: bytes) -> str:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     folder = os.open(path.parent, os.O_RDONLY)

@@ -41,6 +41,7 @@ import asyncpg
 from tollhouse.store import embedded_process as process
 from tollhouse.store.embedded_process import EmbeddedError, bin_path, embedded_available
 from tollhouse.store.embedded_socket import PORT, EmbeddedAddress, reachable_address, remove_alias
+from tollhouse.store.trouble import Seldom
 
 __all__ = ["EmbeddedAddress", "EmbeddedError", "EmbeddedServer", "bin_path", "embedded_available"]
 
@@ -51,6 +52,7 @@ SETTLE_SECONDS = 15.0
 MOMENT_SECONDS = 0.3  # a program that is being started holds copies of our locks until it begins
 GRACE_SECONDS = 1.0  # the server notices a moment later that a client has gone
 POLL_SECONDS = 0.02
+NO_ROOM_BYTES = 1024 * 1024
 POLL_SECONDS_AT_MOST = 0.5
 
 log = logging.getLogger(__name__)
@@ -109,15 +111,17 @@ class EmbeddedServer:
 
     async def watch(self, every: float = WATCH_SECONDS) -> None:
         """Start the server again whenever it has died (the kernel was out of memory, say), until this is cancelled."""
+        seldom = Seldom(log)
         while True:
             await asyncio.sleep(every)
             if process.is_locked(self._alive):
                 continue
-            log.error("the embedded PostgreSQL is gone; it is started again")
+            seldom.say(logging.ERROR, "the embedded PostgreSQL is gone; it is started again")
             try:
                 await self.start()
+                seldom.over()
             except EmbeddedError as error:
-                log.error("%s; trying again", error)
+                seldom.say(logging.ERROR, "the embedded PostgreSQL cannot be started, trying again: %s", error)
 
     async def stop_if_unused(self) -> bool:
         """Stop counting as a user, and stop the server unless somebody else uses it. True when it no longer runs."""
@@ -240,7 +244,9 @@ class EmbeddedServer:
             arguments.append("--no-sync")
         position = process.log_position(self.log)
         if not self._run(programs / "initdb", arguments, made, account, alive):
-            raise self._failure("cannot create its data", position)
+            failure = self._failure("cannot create its data", position)
+            shutil.rmtree(made, ignore_errors=True)
+            raise failure
         made.rename(self.cluster)
         _sync_folder(self.data_dir)  # else a power cut could take back the move, and with it everything written since
 
@@ -301,6 +307,8 @@ class EmbeddedServer:
 
     def _failure(self, what: str, position: int) -> EmbeddedError:
         reason = process.log_reason(self.log, position)
+        if shutil.disk_usage(self.data_dir).free < NO_ROOM_BYTES:  # then there was none for a line in the log either
+            reason = "no space left on device"
         return EmbeddedError(f"the embedded PostgreSQL in {self.cluster} {what}: {reason} (see {self.log})")
 
 

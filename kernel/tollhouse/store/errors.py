@@ -16,6 +16,22 @@ class LockedTooLong(DatabaseDown):
     """Somebody held a row for longer than anybody waits. The database is well; another row may be free."""
 
 
+class StorageFull(Unavailable):
+    """There is no room for a file. Trying again changes nothing until somebody makes room."""
+
+    code = "storage_full"
+    status = 507
+    title = "There is no room for files left on this installation; nothing was stored"
+    retryable = False
+
+
+class StorageDown(Unavailable):
+    """Files cannot be written or read: the disk, its rights, or a share on the network."""
+
+    code = "storage_unavailable"
+    title = "Files cannot be stored or read for a moment; nothing was changed"
+
+
 class NoScope(RuntimeError):
     """A transaction was begun without saying in whose name: a bug, never an input."""
 

@@ -52,9 +52,17 @@ def nothing() -> bool:
 class Lane:
     """Runs transactions; never two at once. Whoever says that another follows closes the lane when none does."""
 
-    def __init__(self, pool: HotPool, begin: Callable[[], str], follows: Callable[[], bool] = nothing) -> None:
-        """``begin``: BEGIN with its scope. ``follows``: whether another transaction comes right after the one that ends now."""
+    def __init__(
+        self,
+        pool: HotPool,
+        begin: Callable[[], str],
+        follows: Callable[[], bool] = nothing,
+        refused: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        """``begin``: BEGIN with its scope. ``follows``: whether another transaction comes right after the one that ends now.
+        ``refused``: told of what the database did not take."""
         self._pool = pool
+        self._refused = refused
         self._begin = begin
         self._follows = follows
         self._begun: Any = None
@@ -78,6 +86,7 @@ class Lane:
             except asyncpg.LockNotAvailableError as error:
                 raise LockedTooLong() from error
             except LOST as error:
+                self._refused(error)
                 raise DatabaseDown() from error
         raise AssertionError("unreachable")
 

@@ -61,6 +61,8 @@ class Store:
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._hot = HotPool(self._connect_hot, hot_pool_size)
         self._clock_sql = ""
+        self.refused: Callable[[BaseException], None] = lambda error: None
+        """Told of each transaction that the database did not take."""
         self.marker: Marker | None = None
         """Marks what is written to the audit log; a process has it as soon as it has the master key."""
 
@@ -114,9 +116,11 @@ class Store:
                 finally:
                     driver.scope_sql = None
         except (OperationalError, InterfaceError, PoolTimeout, TimeoutError, OSError) as error:
+            self.refused(error)
             raise DatabaseDown() from error
         except DBAPIError as error:
             if error.connection_invalidated or isinstance(error.orig.__cause__ if error.orig else None, (*LOST, *REPEATABLE)):
+                self.refused(error)
                 raise DatabaseDown() from error
             raise
 
@@ -137,7 +141,7 @@ class Store:
     def lane(self, scope: Scope | UUID, follows: Callable[[], bool] = nothing) -> Lane:
         """For one such transaction after another; see :class:`Lane`."""
         scope = tenant_scope(scope) if isinstance(scope, UUID) else scope
-        return Lane(self._hot, lambda: f"BEGIN;{scope.sql}{self._clock_sql}", follows)
+        return Lane(self._hot, lambda: f"BEGIN;{scope.sql}{self._clock_sql}", follows, self.refused)
 
     async def schema_revision(self) -> str | None:
         """The migration that the database stands at; None for an empty database."""

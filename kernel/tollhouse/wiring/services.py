@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tollhouse.console.mount import console_mount
 from tollhouse.console.parts import ConsoleParts
@@ -10,15 +10,18 @@ from tollhouse.plugin.mounts import Mount
 from tollhouse.routes.admin.services import AdminServices
 from tollhouse.routes.mounts import RouteServices
 from tollhouse.routes.mounts import kernel_mounts as interface_mounts
+from tollhouse.store.trouble import Trouble
 from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container
 
 
-def kernel_mounts(container: Container, background: Background) -> Sequence[Mount]:
+def kernel_mounts(
+    container: Container, background: Background, troubles: Callable[[], Sequence[Trouble]] = tuple
+) -> Sequence[Mount]:
     """The kernel's own routes: the public API, the admin's, the webhooks, and the console."""
     return [
         *interface_mounts(RouteServices(admin_services(container), background.intake)),
-        *console_mount(console_parts(container)),
+        *console_mount(console_parts(container, troubles)),
     ]
 
 
@@ -46,10 +49,11 @@ def admin_services(c: Container) -> AdminServices:
     )
 
 
-def console_parts(c: Container) -> ConsoleParts:
+def console_parts(c: Container, troubles: Callable[[], Sequence[Trouble]] = tuple) -> ConsoleParts:
     """What the console stands on."""
     return ConsoleParts(
         settings=c.settings,
+        troubles=troubles,
         host=c.host,
         now=c.contexts.clock.now,
         directory=c.directory,

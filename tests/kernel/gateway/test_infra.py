@@ -14,10 +14,11 @@ from tests.kernel.gateway.conftest import call
 from tollhouse.gateway.brand import readable_on, stylesheet
 from tollhouse.host.host import Registered
 from tollhouse.plugin import ConfigError, Mount
+from tollhouse.store.trouble import Trouble
 
 
 async def test_alive_is_not_ready(ask, build):
-    state = {"database": None, "schema": "the database's schema is 0000"}
+    state = {"database": None, "schema": Trouble("schema_mismatch", "the database's schema is 0000")}
 
     async def database():
         return state["database"]
@@ -31,6 +32,7 @@ async def test_alive_is_not_ready(ask, build):
     app = build(readiness={"database": database, "schema": schema})
     not_ready = await ask("GET", "/readyz", app=app)
     assert (not_ready.status, not_ready.json["reasons"]) == (503, ["the database's schema is 0000"])
+    assert not_ready.json["codes"] == ["schema_mismatch"]
     assert (await ask("GET", "/healthz", app=app)).status == 200
     state["schema"] = None
     assert (await ask("GET", "/readyz", app=app)).status == 200
