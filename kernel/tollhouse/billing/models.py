@@ -145,6 +145,7 @@ orders = tenant_table(
     CheckConstraint("state in ('pending', 'paid', 'canceled', 'refunded')", name="state"),
     index("ix_orders_state", "state", "created_at"),
     index("ix_orders_user", "user_id", "created_at"),
+    index("ix_orders_paid", "paid_at", postgresql_where=text("state = 'paid'")),
     app="riu",
     operator="r",
 )

@@ -80,11 +80,11 @@ REVENUE_GROUPS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-async def revenue(conn: AsyncConnection, tenant_id: UUID | None, by: str, first: date, last: date) -> Sequence[Row]:
-    """Paid orders by one of ``REVENUE_GROUPS`` and currency, on the tenant's local days; ``tenant_id`` None: all tenants."""
+def revenue_statement(by: str, *, everybody: bool = False) -> str:
+    """Paid orders by one of ``REVENUE_GROUPS`` and currency, on the tenant's local days; of ``everybody``, or one tenant."""
     key, label = REVENUE_GROUPS[by]
-    own, zone = ("", "") if tenant_id is None else ("AND o.tenant_id = :tenant_id", "WHERE t.id = :tenant_id")
-    statement = f"""
+    own, zone = ("", "") if everybody else ("AND o.tenant_id = :tenant_id", "WHERE t.id = :tenant_id")
+    return f"""
         WITH zones AS MATERIALIZED ({ZONES} {zone})
         SELECT {key} AS key, coalesce(min({label}), '') AS label, o.currency, count(*) AS orders,
                sum(o.amount_minor)::bigint AS revenue
@@ -96,7 +96,12 @@ async def revenue(conn: AsyncConnection, tenant_id: UUID | None, by: str, first:
           AND o.paid_at < (CAST(:last AS date) + 2)::timestamp AT TIME ZONE 'UTC'
         GROUP BY 1, o.currency ORDER BY 1, o.currency
     """
+
+
+async def revenue(conn: AsyncConnection, tenant_id: UUID | None, by: str, first: date, last: date) -> Sequence[Row]:
+    """The rows of :func:`revenue_statement`; ``tenant_id`` None: of everybody."""
     values = {"first": first, "last": last} | ({"tenant_id": tenant_id} if tenant_id is not None else {})
+    statement = revenue_statement(by, everybody=tenant_id is None)
     return (await conn.execute(text(statement), values)).mappings().all()
 
 

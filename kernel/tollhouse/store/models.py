@@ -25,6 +25,7 @@ inbox = tenant_table(
     unique("connection_id", "kind", "external_id"),
     index("ix_inbox_waiting", "connection_id", "key", "id", postgresql_where=text("state = 'new'")),
     index("ix_inbox_kept", "handled_at", postgresql_where=text("payload <> '{}'")),
+    index("ix_inbox_stuck", "id", postgresql_where=text("state = 'quarantined'")),
     CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
     app="riu",
     operator="ru",
@@ -49,6 +50,8 @@ outbox = tenant_table(
     Index(
         "ix_outbox_order", "tenant_id", "subscriber", "key", "id", postgresql_where=text("state = 'new' and kind = 'delivery'")
     ),
+    index("ix_outbox_sent", "subscriber", "key", postgresql_where=text("kind = 'delivery' AND state <> 'new'")),
+    index("ix_outbox_stuck", "id", postgresql_where=text("state = 'quarantined'")),
     CheckConstraint("state in ('new', 'done', 'quarantined')", name="state"),
     app="riu",
     operator="rud",

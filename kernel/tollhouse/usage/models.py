@@ -29,6 +29,7 @@ counters = tenant_table(
     big("held", default=0),
     ref("user_id", "users"),
     index("ix_counters_live", "user_id", "window_end"),
+    Index("ix_counters_short", "window_end", postgresql_where=text("\"window\" IN ('minute', 'hour')")),
     CheckConstraint("held >= 0", name="held"),
     operator="rud",
     postgresql_with={"fillfactor": "60"},
