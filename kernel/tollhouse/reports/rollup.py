@@ -25,9 +25,9 @@ from tollhouse.tenants.models import tenants
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
 
-STEP: Final = 100_000
+STEP: Final = 20_000
 """Transactions whose entries are added in one: a worker that was away for long catches up in pieces."""
-TIMEOUT: Final = "10min"
+TIMEOUT: Final = "1h"
 
 
 @dataclass(frozen=True, slots=True)
