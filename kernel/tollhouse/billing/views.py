@@ -12,6 +12,7 @@ from tollhouse.billing.periods import period_at
 from tollhouse.billing.subscription_repository import Row
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.money import Money
+from tollhouse.plugin.paths import local_path
 from tollhouse.plugin.payments import CheckoutOrder
 from tollhouse.plugin.ports import OrderInfo, SubscriptionInfo
 
@@ -107,8 +108,9 @@ def safe_return(tenant: TenantInfo, return_url: str) -> str:
     """
     if not return_url:
         return tenant.base_url + "/"
-    if return_url.startswith("/") and not return_url.startswith(("//", "/\\")):
-        return tenant.base_url + return_url
-    if return_url == tenant.base_url or return_url.startswith((tenant.base_url + "/", tenant.base_url + "?")):
-        return return_url
+    base = tenant.base_url
+    here = return_url == base or return_url.startswith((f"{base}/", f"{base}?"))
+    path = return_url[len(base) :] if here else return_url
+    if (inside := local_path(path if path.startswith("/") or not here else f"/{path}")) is not None:
+        return base + inside
     raise InvalidInput("The return address has to be a page of this site.", field="return_url")

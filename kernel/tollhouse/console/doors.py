@@ -20,6 +20,7 @@ from tollhouse.gateway.pages import Pages
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.errors import Conflict, InvalidInput, RateLimited, TollhouseError, Unauthenticated, Unavailable
 from tollhouse.plugin.mounts import Mount
+from tollhouse.plugin.paths import local_path
 from tollhouse.plugin.ports import SignedIn
 from tollhouse.tenants.values import Tenant
 
@@ -180,7 +181,7 @@ def _home(signed_in: SignedIn) -> str:
 def _inside(path: str) -> str:
     """Where to go after signing in: a page of the console, or its start; never somewhere else."""
     inside = path == STAFF_HOME or path.startswith((STAFF_HOME + "/", STAFF_HOME + "?"))
-    return path if inside and "\\" not in path and path.isprintable() and path != SIGN_IN else STAFF_HOME
+    return path if inside and local_path(path) and path != SIGN_IN else STAFF_HOME
 
 
 def _with_wait(answer: Response, error: TollhouseError) -> Response:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, Final
 
 from tollhouse.plugin.errors import ConfigError
+from tollhouse.settings import LOOPBACK
 from tollhouse.store.rates import plain_address
 
+HOST: Final = re.compile(r"([a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_.])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 Network = IPv4Network | IPv6Network
 
 
@@ -47,9 +50,18 @@ class RealAddress:
 
 
 def is_loopback(address: str, headers: dict[bytes, bytes]) -> bool:
-    """Whether the request was made on this very machine. A proxy here that we were not told of does not count as such."""
+    """Whether the request was made on this very machine, and to it by its own name. A proxy here that we were not told of does
+    not count as such; neither does a page of somebody else's whose name was made to lead here."""
+    if host_name(headers.get(b"host", b"localhost")) not in LOOPBACK:
+        return False
     forwarded = b"x-forwarded-for" in headers or b"forwarded" in headers or b"x-real-ip" in headers
     return not forwarded and _is_address(address) and ip_address(address).is_loopback
+
+
+def host_name(header: bytes) -> str | None:
+    """The name in a Host header, in lower case; None if it is anything but a name, and perhaps a port (RFC 9112, 3.2)."""
+    found = HOST.fullmatch(header.decode("latin-1").lower())
+    return None if found is None else found[1]
 
 
 def _is_address(text: str) -> bool:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tollhouse.gateway import access_log
-from tollhouse.gateway.addresses import RealAddress
+from tollhouse.gateway.addresses import RealAddress, host_name
 from tollhouse.gateway.answer import Answer
 from tollhouse.gateway.bodies import Bodies
 from tollhouse.gateway.brand import addresses
@@ -137,6 +137,8 @@ class Edge:
         exchange.request_id = request_id(headers.get(b"x-request-id"))
         exchange.address = self._address.find(scope, headers)
         _check_address(scope)
+        if b"host" in headers and host_name(headers[b"host"]) is None:
+            raise BadRequest("The header Host is no host name")
         hops = self._parts.hops(headers.get(HOPS))
         slug = exchange.slug = self._tenancy.take_prefix(scope)
         path = scope["path"][len(scope.get("root_path", "")) :] or "/"

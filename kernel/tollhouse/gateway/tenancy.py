@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tollhouse.gateway.addresses import host_name
 from tollhouse.gateway.parts import Directory
 from tollhouse.plugin.context import TenantInfo
 from tollhouse.plugin.errors import NotFound
@@ -46,6 +47,7 @@ class Tenancy:
         self._base_url = settings.base_url
         parts = urlsplit(settings.base_url)
         self._scheme = parts.scheme
+        self._own_ports = {str(parts.port or ""), str(settings.port)} - {""}
         self._own_hosts = {(parts.hostname or "").lower(), "localhost"}
         self._infos: tuple[Tenant, str, TenantInfo] | None = None
 
@@ -83,8 +85,7 @@ class Tenancy:
         return await self._named(self._default, self._base_url, address)
 
     async def _by_host(self, header: bytes, address: str) -> tuple[Tenant, TenantInfo] | None:
-        host = header.decode("latin-1").lower()
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        name = host_name(header)
         if not name or name in self._own_hosts or _is_address(name):
             return None
         if self._strange.get(name, 0.0) > self._clock():
@@ -94,7 +95,9 @@ class Tenancy:
         except NotFound:
             _remember(self._strange, name, self._clock() + STRANGE_SECONDS)
             return None
-        return tenant, info(tenant, f"{self._scheme}://{host}")
+        # The name is proven to be the tenant's; a port is not, and counts only if it is one of ours.
+        port = header.decode("latin-1")[len(name) + 1 :]
+        return tenant, info(tenant, f"{self._scheme}://{name.rstrip('.')}" + (f":{port}" if port in self._own_ports else ""))
 
     async def _ask(self, ask: Callable[[str], Awaitable[Tenant]], key: str, name: str, address: str) -> Tenant:
         heard = key in self._heard

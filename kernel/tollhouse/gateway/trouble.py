@@ -11,6 +11,7 @@ from tollhouse.gateway.exchange import Exchange
 from tollhouse.gateway.problems import Problem
 from tollhouse.gateway.route_table import UNSAFE
 from tollhouse.plugin.errors import RateLimited
+from tollhouse.plugin.paths import local_path
 
 MIB = 1024 * 1024
 
@@ -55,9 +56,7 @@ def open_page(exchange: Exchange, root: str) -> str:
     """The path of the page that is open, without the tenant's prefix. It is what the browser says, so only its path counts."""
     parts = urlsplit(exchange.headers.get(b"hx-current-url", b"").decode("latin-1"))
     path = parts.path.removeprefix(root) if root and parts.path.startswith(root + "/") else parts.path
-    if not path.startswith("/") or path.startswith("//"):
-        return "/"
-    return f"{path}?{parts.query}" if parts.query else path
+    return local_path(f"{path}?{parts.query}" if parts.query else path) or "/"
 
 
 def trouble_of(problem: Problem, here: str, sign_in: str) -> Trouble:

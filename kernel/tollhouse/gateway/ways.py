@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from tollhouse.gateway.csrf import netloc
 from tollhouse.gateway.route_table import RouteTable
+from tollhouse.plugin.paths import local_path
 
 
 def door_of(wanted: str, doors: Mapping[str, str], usual: str) -> str:
@@ -25,9 +26,7 @@ def came_from(headers: Mapping[bytes, bytes], root: str) -> str | None:
     if root and not parts.path.startswith(root + "/"):
         return None  # another tenant's page on the same host
     path = parts.path[len(root) :] or "/"
-    if path.startswith("//"):
-        return None
-    return f"{path}?{parts.query}" if parts.query else path
+    return local_path(f"{path}?{parts.query}" if parts.query else path)
 
 
 def nearest_page(table: RouteTable, path: str) -> str:

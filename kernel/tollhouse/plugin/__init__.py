@@ -94,6 +94,7 @@ from tollhouse.plugin.llm import (
 )
 from tollhouse.plugin.money import Money
 from tollhouse.plugin.mounts import Command, Mount
+from tollhouse.plugin.paths import local_path
 from tollhouse.plugin.payments import (
     CheckoutOrder,
     NextAction,
@@ -252,6 +253,7 @@ __all__ = [
     "encode_base64",
     "file_as_text",
     "impl",
+    "local_path",
     "part_from_json",
     "part_to_json",
     "pointer_of",

@@ -68,6 +68,17 @@ async def test_static_files_are_kept_for_ever_when_asked_for_by_content(ask):
     assert (await ask("GET", "/robots.txt")).status == 200
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
+async def test_what_this_machine_may_see_is_not_shown_by_another_name(ask, path):
+    """A page of somebody else, whose name was made to lead here, runs in a browser on this very machine."""
+    for host, status in (("127.0.0.1:8000", 200), ("localhost", 200), ("evil.example", 401), ("evil.example:8000", 401)):
+        assert (await ask("GET", path, client="127.0.0.1", headers={"host": host})).status == status, host
+    assert (await ask("GET", path, client="127.0.0.1", headers={"host": "evil.example@127.0.0.1"})).status == 400
+    assert (await ask("GET", path, key="operator-key", client="192.0.2.9", headers={"host": "evil.example"})).status == 200
+    for probe in ("/healthz", "/readyz"):
+        assert (await ask("GET", probe, headers={"host": "10.0.0.7:8000"})).status == 200
+
+
 async def test_each_tenant_has_its_brand(ask):
     assert "--accent: #7a1f3d; --accent-text: #fff; --radius: 4px" in (await ask("GET", "/brand.css")).text
     assert (await ask("GET", "/t/other/brand.css")).text == ":root {}\n"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -15,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 
-from tollhouse.plugin import Principal, TenantInfo, context_of
+from tollhouse.plugin import Principal, TenantInfo, context_of, local_path
 from tollhouse_web import formats, words
 
 ENVELOPE = 64 * 1024
@@ -153,16 +152,9 @@ def by_htmx(request: Request) -> bool:
     return request.headers.get("hx-request") == "true"
 
 
-def local_path(request: Request, wanted: str) -> str | None:
+def wanted_path(request: Request, wanted: str) -> str | None:
     """``wanted`` as a path of this tenant, without its prefix; None if it leads anywhere else."""
-    if not wanted.startswith("/") or wanted.startswith("//") or "\\" in wanted or not wanted.isprintable():
-        return None
-    parts = urlsplit(wanted)
-    if parts.scheme or parts.netloc:
-        return None
-    root = site_of(request).root
-    inside = wanted.removeprefix(root) if root and (wanted + "/").startswith(root + "/") else wanted
-    return inside if inside.startswith("/") and not inside.startswith("//") else None
+    return local_path(wanted, site_of(request).root)
 
 
 @cache

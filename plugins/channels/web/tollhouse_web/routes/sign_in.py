@@ -88,11 +88,11 @@ async def _start_session(request: Request, form: Form, template: str) -> Respons
 
 
 def _onward(request: Request, form: Form) -> Response:
-    return site.go(request, site.local_path(request, form["next"]) or "/chat")
+    return site.go(request, site.wanted_path(request, form["next"]) or "/chat")
 
 
 def _show(request: Request, template: str, form: Form, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    wanted = form["next"] if site.local_path(request, form["next"]) else ""
+    wanted = form["next"] if site.wanted_path(request, form["next"]) else ""
     form.values["next"] = wanted
     query = "?" + urlencode({"next": wanted}) if wanted else ""
     return site.page(request, template, status, headers, form=form, query=query)
