@@ -12,7 +12,7 @@ from tollhouse.console.charts import Chart, bar_chart
 from tollhouse.console.desk import Area, Desk
 from tollhouse.console.overview import calls_by_day, local_day
 from tollhouse.plugin.errors import InvalidInput
-from tollhouse.reports.service import UsageRow, to_csv
+from tollhouse.reports.service import MarginRow, UsageRow, margins, to_csv
 from tollhouse.store.exact import day_within
 
 area = Area()
@@ -25,6 +25,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "user": "User",
     "model": "Model",
 }
+EARNING: Final = GROUPS.keys() - {"model"}
 DAYS: Final = 30
 MOST_BARS: Final = 100
 SHOWN: Final = 200
@@ -35,6 +36,7 @@ async def show(desk: Desk) -> Response:
     """A chart of days, and the table of the group that was chosen."""
     by, first, last = _wanted(desk)
     rows = await desk.parts.reports.usage(desk.tenant.id, by, first, last, order="key" if by == "day" else "cost")
+    earned = await _margins(desk, rows, by, first, last)
     days = rows if by == "day" else await desk.parts.reports.usage(desk.tenant.id, "day", first, last)
     values: dict[str, Any] = {
         "by": by,
@@ -43,8 +45,18 @@ async def show(desk: Desk) -> Response:
         "groups": GROUPS,
         "rows": _shown(rows, by),
         "count": len(rows),
+        "margins": earned,
+        "apart": [one for key, one in earned.items() if key not in {(row.key, row.currency) for row in rows} and one.revenue],
     }
     return desk.page("usage.html", section="usage", chart=_chart(days, first, last), totals=_totals(rows), **values)
+
+
+async def _margins(desk: Desk, used: Sequence[UsageRow], by: str, first: date, last: date) -> dict[tuple[str, str], MarginRow]:
+    """What each group earned and what is left of it, where that can be told: a model is not what is paid for."""
+    if by not in EARNING:
+        return {}
+    earned = await desk.parts.reports.revenue(desk.tenant.id, by, first, last)
+    return {(row.key, row.currency): row for row in margins(earned, used)}
 
 
 @area.get("/usage.csv")

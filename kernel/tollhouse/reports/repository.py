@@ -36,10 +36,10 @@ GROUPS: Final[Mapping[str, tuple[str, str, str]]] = {
     "model": ("model", "g.part", "k.part"),
 }
 _MEASURES = ", ".join(MEASURES)
-_SUMMED = f"""
+SUMMED = f"""
     SELECT day, {", ".join(KEYS)}, {_MEASURES} FROM usage_sums
     WHERE tenant_id = :tenant_id AND generation = :generation AND grain = :grain AND day BETWEEN :first AND :last"""
-_FRESH = f"SELECT day, {', '.join(KEYS)}, {_MEASURES} FROM ({rows_of(f'e.tenant_id = :tenant_id AND {NEW}')}) fresh"
+FRESH = f"SELECT day, {', '.join(KEYS)}, {_MEASURES} FROM ({rows_of(f'e.tenant_id = :tenant_id AND {NEW}')}) fresh"
 
 
 def usage_statement(by: str, order: str) -> str:
@@ -50,7 +50,7 @@ def usage_statement(by: str, order: str) -> str:
         WITH zones AS MATERIALIZED ({ZONES} WHERE t.id = :tenant_id)
         SELECT key, coalesce({label}, '') AS label, currency, {_MEASURES} FROM (
             SELECT coalesce({key}, '') AS key, (array_agg(g.part))[1] AS part, g.cost_currency AS currency, {SUMS} FROM (
-                SELECT u.{column} AS part, u.cost_currency, {SUMS} FROM ({_SUMMED} UNION ALL {_FRESH}) u
+                SELECT u.{column} AS part, u.cost_currency, {SUMS} FROM ({SUMMED} UNION ALL {FRESH}) u
                 WHERE u.day BETWEEN :first AND :last GROUP BY 1, 2
             ) g GROUP BY 1, g.cost_currency ORDER BY {ordering} LIMIT :limit
         ) k ORDER BY {ordering}
@@ -66,14 +66,17 @@ async def usage(
     return (await conn.execute(text(usage_statement(by, order)), values)).mappings().all()
 
 
-_PAID_DAY = "(o.paid_at AT TIME ZONE z.zone)::date"
+PAID_DAY = "(o.paid_at AT TIME ZONE z.zone)::date"
+PAID = """
+    FROM orders o JOIN zones z ON z.tenant_id = o.tenant_id AND o.paid_at >= z.since AND o.paid_at < z.until
+"""
 _USER = "(SELECT coalesce(x.email, x.name) FROM users x WHERE x.tenant_id = o.tenant_id AND x.id = o.user_id)"
 _PLAN = """
     JOIN plan_versions v ON v.tenant_id = o.tenant_id AND v.id = o.plan_version_id
     JOIN plans p ON p.tenant_id = v.tenant_id AND p.id = v.plan_id
 """
 REVENUE_GROUPS: Final[Mapping[str, tuple[str, str]]] = {
-    "day": (f"{_PAID_DAY}::text", f"{_PAID_DAY}::text"),
+    "day": (f"{PAID_DAY}::text", f"{PAID_DAY}::text"),
     "plan": ("p.id::text", "p.slug"),
     "user": ("o.user_id::text", _USER),
     "tenant": ("o.tenant_id::text", "t.slug"),
@@ -91,7 +94,7 @@ def revenue_statement(by: str, *, everybody: bool = False) -> str:
         FROM orders o JOIN tenants t ON t.id = o.tenant_id
         JOIN zones z ON z.tenant_id = o.tenant_id AND o.paid_at >= z.since AND o.paid_at < z.until
         {_PLAN if by == "plan" else ""}
-        WHERE o.state = 'paid' {own} AND {_PAID_DAY} BETWEEN :first AND :last
+        WHERE o.state = 'paid' {own} AND {PAID_DAY} BETWEEN :first AND :last
           AND o.paid_at >= (CAST(:first AS date) - 1)::timestamp AT TIME ZONE 'UTC'
           AND o.paid_at < (CAST(:last AS date) + 2)::timestamp AT TIME ZONE 'UTC'
         GROUP BY 1, o.currency ORDER BY 1, o.currency

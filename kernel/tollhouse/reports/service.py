@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.money import exponent
+from tollhouse.reports import attribution
 from tollhouse.reports import repository as rows
 from tollhouse.reports.sums import Mark, by_ranges, read_mark
 from tollhouse.store.exact import day_within
@@ -27,6 +28,8 @@ TIMEOUT = "5s"
 MAX_DAYS = 731
 MAX_ROWS = 10_000
 NANO = 9
+NOT_ATTRIBUTED = "Not attributed"
+"""What is called revenue whose subscribers have used nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +100,28 @@ class ReportService:
         return await self.usage(tenant_id, by, first, last, limit=limit, order="cost")
 
     async def revenue(self, tenant_id: UUID, by: str, first: date, last: date) -> Sequence[RevenueRow]:
-        """Revenue by day, plan, user or tenant. Refunded orders are none.
+        """Revenue by day, plan, user or tenant; or by agent, version or channel, to which it is attributed by what subscribers
+        used (see ``attribution``). Refunded orders are none.
 
         Raises:
             InvalidInput: as :meth:`usage`.
         """
-        _check(by, rows.REVENUE_GROUPS, first, last)
+        _check(by, {**rows.REVENUE_GROUPS, **dict.fromkeys(attribution.BY)}, first, last)
+        if by in attribution.BY:
+            return await self._attributed(tenant_id, by, first, last)
         async with self.store.transaction(tenant_id) as conn:
             found = await rows.revenue(conn, tenant_id, by, first, last)
         return [RevenueRow(**row) for row in found]
 
+    async def _attributed(self, tenant_id: UUID, by: str, first: date, last: date) -> Sequence[RevenueRow]:
+        async with _snapshot(self.store.transaction(tenant_id)) as (conn, mark):
+            found = attribution.attributed(await attribution.read(conn, tenant_id, by, first, last, mark))
+            called = await attribution.names(conn, tenant_id, by, sorted({key for key, _ in found} - {attribution.NOBODY}))
+        called[attribution.NOBODY] = NOT_ATTRIBUTED
+        return [RevenueRow(key, called.get(key, ""), currency, *found[key, currency]) for key, currency in sorted(found)]
+
     async def margin(self, tenant_id: UUID, by: str, first: date, last: date) -> Sequence[MarginRow]:
-        """Revenue minus cost by day, plan or user, for each currency.
+        """Revenue minus cost by day, plan, user, agent, version or channel, for each currency.
 
         Raises:
             InvalidInput: as :meth:`usage`.

@@ -318,6 +318,7 @@ async def test_usage_and_overview_show_what_was_used(house: House) -> None:
         page = await analyst.get(f"/console/usage?by={group}")
         assert page.status == 200, group
         assert "30" in page.text  # 3 times 10 tokens
+        assert (">Margin</th>" in page.text) is (group != "model"), "a model is not what is paid for"
     table = await analyst.get("/console/usage.csv?by=agent")
     assert table.headers["content-type"].startswith("text/csv")
     assert "guide" in table.text

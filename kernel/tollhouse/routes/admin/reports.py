@@ -13,8 +13,8 @@ from tollhouse.routes.common import Day, Items, View, answers, items
 from tollhouse.routes.vocabulary import WORDS, example, example_of
 
 UsageBy = Literal["day", "user", "agent", "version", "plan", "channel", "model"]
-RevenueBy = Literal["day", "plan", "user", "tenant"]
-MarginBy = Literal["day", "plan", "user"]
+RevenueBy = Literal["day", "plan", "user", "tenant", "agent", "version", "channel"]
+MarginBy = Literal["day", "plan", "user", "agent", "version", "channel"]
 Format = Annotated[Literal["json", "csv"], Query(alias="format")]
 
 
@@ -89,12 +89,12 @@ def routes(services: AdminServices) -> APIRouter:
 
     @router.get("/reports/revenue", response_model=Items[RevenueView], responses=CSV_REVENUE)
     async def revenue(request: Request, first: Day, last: Day, by: RevenueBy = "day", as_: Format = "json") -> Any:
-        """What was paid."""
+        """What was paid; by agent, version and channel, as subscribers used it. With an empty key: what they did not use."""
         return _answer(await reports.revenue(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/margin", response_model=Items[MarginView], responses=CSV_MARGIN)
     async def margin(request: Request, first: Day, last: Day, by: MarginBy = "day", as_: Format = "json") -> Any:
-        """Revenue minus cost."""
+        """Revenue minus cost. By agent, version and channel, revenue is attributed by what subscribers used."""
         return _answer(await reports.margin(staff(request, "view").tenant.id, by, first, last), as_)
 
     @router.get("/reports/margin-by-tenant", response_model=Items[MarginView], responses=CSV_MARGIN)
