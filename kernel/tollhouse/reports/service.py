@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,11 +21,19 @@ from tollhouse.reports import attribution
 from tollhouse.reports import repository as rows
 from tollhouse.reports.sums import Mark, by_ranges, read_mark
 from tollhouse.store.exact import day_within
+from tollhouse.store.trouble import Seldom
 
 if TYPE_CHECKING:
     from tollhouse.store.store import Store
 
+log = logging.getLogger(__name__)
+_seldom = Seldom(log)
+
 TIMEOUT = "5s"
+BEHIND = timedelta(minutes=10)
+SLOW = (
+    "the daily sums were brought forward %s ago; reports read all since from the ledger, and get slower: is a worker running?"
+)
 MAX_DAYS = 731
 MAX_ROWS = 10_000
 NANO = 9
@@ -150,7 +159,10 @@ async def _snapshot(transaction: AbstractAsyncContextManager[AsyncConnection]) -
     async with transaction as conn:
         await conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         await by_ranges(conn, TIMEOUT)
-        yield conn, await read_mark(conn) or Mark()
+        mark = await read_mark(conn) or Mark()
+        if mark.age > BEHIND:
+            _seldom.say(logging.WARNING, SLOW, mark.age)
+        yield conn, mark
 
 
 def _cost_only(row: rows.Row) -> UsageRow:

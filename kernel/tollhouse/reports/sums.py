@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -89,7 +90,7 @@ _PIECE = "e.tenant_id = :tenant AND e.id >= :low AND e.id < :high"
 ADD_NEW = _add(f"{NEW} AND e.xid < :upto")
 _ADD_PIECE = _add(f"{_PIECE} AND {IN.replace(':ceiling', str(2**63 - 1))}")
 _FOREIGN = text(f"SELECT max(e.xid) FROM entries e WHERE {_PIECE} AND NOT {_NATIVE}")
-_MARK = f"SELECT xid, generation, ceiling, cluster = {_CLUSTER} AS here, at FROM watermarks WHERE id = :id"
+_MARK = f"SELECT xid, generation, ceiling, cluster = {_CLUSTER} AS here, app_now() - at AS age FROM watermarks WHERE id = :id"
 _LOCK = text(f"{_MARK} FOR UPDATE SKIP LOCKED")
 _READ = text(_MARK)
 _HORIZON = text("SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint")
@@ -126,12 +127,13 @@ _SETTINGS = text(
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Up to where the ledger is in the sums. ``here``: the numbers are of this server."""
+    """Up to where the ledger is in the sums. ``here``: the numbers are of this server; ``age``: how long ago it was moved."""
 
     xid: int = 0
     generation: int = 0
     ceiling: int = 0
     here: bool = False
+    age: timedelta = timedelta()
 
     def values(self) -> dict[str, int]:
         """The parameters of ``IN`` and ``NEW``."""
@@ -149,7 +151,7 @@ async def lock_mark(conn: AsyncConnection) -> Mark | None:
 
 
 def _mark(row: Any) -> Mark | None:
-    return None if row is None else Mark(row.xid, row.generation, row.ceiling, row.here)
+    return None if row is None else Mark(row.xid, row.generation, row.ceiling, row.here, row.age)
 
 
 async def by_ranges(conn: AsyncConnection, timeout: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import select
@@ -45,6 +46,8 @@ from tollhouse.wiring.jobs import JobHandlers, Jobs
 from tollhouse.wiring.retention import prune
 
 log = logging.getLogger(__name__)
+
+SUNDAY: Final = 7
 
 
 class Background:
@@ -114,8 +117,14 @@ class Background:
             name for name, one in self.container.host.payment_providers.items() if one.obj.capabilities.renews == "provider"
         ]
 
-    async def verify_ledgers(self) -> None:
-        """Recompute every ledger; a difference is an alarm of its tenant."""
+    async def verify_ledgers(self, today: date | None = None) -> None:
+        """Recompute every ledger; a difference is an alarm of its tenant.
+
+        Each night what is new since the same night of the week before, so that a night's work does not grow with the ledger; on
+        Sundays everything.
+        """
+        today = today or datetime.now(UTC).date()
+        since = None if today.isoweekday() == SUNDAY else today - timedelta(days=8)
         async with self.container.store.operator() as conn:
             ids = (await conn.execute(select(tenants.c.id))).scalars().all()
         outside = await look_outside(self.container.sealer)
@@ -123,7 +132,7 @@ class Background:
             await self.alarm(difference.check, difference.detail)
         for tenant_id in ids:
             store = self.container.store
-            for difference in await verify_all(store, tenant_id, outside):
+            for difference in await verify_all(store, tenant_id, outside, since=since):
                 log.error("ledger of %s: %s", tenant_id, difference.detail)
                 tell = partial(_tell_difference, difference=difference)
                 await store.run(tenant_scope(tenant_id), tell)

@@ -115,6 +115,20 @@ async def test_sums_that_were_begun_and_not_ended_are_read_by_nobody_and_go(
     assert await projected(store, tenant_id) == recomputed(rows)
 
 
+async def test_without_a_worker_reports_stay_right_and_the_log_says_what_is_wrong(
+    store: Store, tenant_id: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    await rebuilt(store)
+    await write(store, tenant_id, entry(tenant_id, new_id(), occurred_at=OLD))
+    assert await calls(store, tenant_id) == 1
+    assert "is a worker running" not in caplog.text
+    async with store.operator() as conn:
+        await conn.execute(text("UPDATE watermarks SET at = at - interval '11 minutes' WHERE name = 'usage_sums'"))
+    for _ in range(3):
+        assert await calls(store, tenant_id) == 1
+    assert caplog.text.count("is a worker running") == 1
+
+
 CHANGES = {
     "cost = cost + 1": "the sums say cost 1001; the ledger 1000",
     "errors = 7, latency_ms = 8": "the sums say errors 7, latency_ms 8; the ledger 0, 7",
