@@ -47,13 +47,12 @@ def in_container(work: Callable[[Container], Awaitable[T]]) -> T:
 
 def settings_of() -> Settings:
     """The settings, with logging set up."""
-    from tollhouse.settings import load_settings, unknown_variables
+    from tollhouse.settings import load_settings, refuse_unknown
     from tollhouse.wiring.logs import configure
 
     settings = load_settings()
+    refuse_unknown(settings, os.environ)
     configure(settings)
-    for line in unknown_variables(settings, os.environ):
-        log.warning("%s", line)
     return settings
 
 

@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +24,10 @@ ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 PREFIX = "TOLLHOUSE_"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+NO_SETTINGS = frozenset({"KEY", "CHROMIUM", "ROUNDS", "SEED", "EXAMPLES"})
+"""What else is called ``TOLLHOUSE_…``: the key of the examples in the docs, and what only tests read."""
+LINK = re.compile(r"TOLLHOUSE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
+"""What Kubernetes and Docker tell each program of a service that is called tollhouse."""
 RATE_STORAGES = ("memory", "redis", "rediss", "redis+unix")
 
 
@@ -251,21 +255,48 @@ def load_settings(**overrides: Any) -> Settings:
         raise ConfigError(f"setting {name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def unknown_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """One line for each variable that looks like a setting and is none: it would be ignored in silence."""
+def refuse_unknown(settings: Settings, environ: Mapping[str, str]) -> None:
+    """A variable that looks like a setting and is none would be ignored in silence, and with it what it was to protect.
+
+    Raises:
+        ConfigError: one line that names each, with what was probably meant.
+    """
+    faults = [*_unknown_variables(settings, environ), *_unknown_to_make(environ.get("MAKEFLAGS", ""))]
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def _unknown_variables(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     known = {name.upper() for name in Settings.model_fields if name not in ("enabled", "plugin_settings")}
-    plugins = tuple(f"{name.upper().replace('-', '_')}__" for name in settings.enabled)
-    lines = []
-    for name in sorted(name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)):
-        if name in known or name.startswith(plugins):
+    plugins = {f"{name.upper().replace('-', '_')}__": name for name in settings.enabled}
+    for name in sorted(name for name in environ if name.upper().startswith(PREFIX)):
+        bare = name[len(PREFIX) :]
+        if (
+            bare.upper() in known | NO_SETTINGS
+            or name.startswith(tuple(PREFIX + one for one in plugins))
+            or LINK.fullmatch(name)
+        ):
             continue
-        meant = difflib.get_close_matches(name, known, 1, 0.7)
-        if "__" in name:
-            why = "no enabled plugin has this name"
+        if "__" in bare:
+            meant = difflib.get_close_matches(bare.upper().partition("__")[0] + "__", plugins, 1, 0.7)
+            why = "no enabled plugin has this name" + (f"; did you mean {PREFIX}{meant[0]}…?" if meant else "")
+        elif bare.upper() in ("ENABLED", "PLUGIN_SETTINGS"):
+            why = f"that stands in {settings.config}"
         else:
+            meant = difflib.get_close_matches(bare.upper(), known, 1, 0.7)
             why = "there is no such setting" + (f"; did you mean {PREFIX}{meant[0]}?" if meant else "")
-        lines.append(f"{PREFIX}{name} is ignored: {why}")
-    return lines
+        yield f"{name}: {why}"
+
+
+def _unknown_to_make(flags: str) -> Iterator[str]:
+    """``make run PROT=9000`` goes on with the default, unless somebody says so."""
+    names = [name.upper() for name in Settings.model_fields]
+    known = {*names, *(PREFIX + name for name in names), "PYTHON", "VENV", "PLUGIN", "ARGS"}
+    for word in flags.partition("-- ")[2].split(" "):
+        name, equals, _ = word.partition("=")
+        if equals and re.fullmatch(r"[A-Z][A-Z_]*", name) and name not in known and not name.startswith(PREFIX):
+            meant = difflib.get_close_matches(name, known, 1, 0.7)
+            yield f"make {name}=…: there is no such setting" + (f"; did you mean {meant[0]}?" if meant else "")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

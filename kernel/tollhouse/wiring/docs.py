@@ -35,6 +35,10 @@ def render_settings() -> str:
         "list of plugins, and a table `[settings.<plugin>]` holds what the README of that plugin explains.\n\n"
         "Variables without a prefix may also be written with `TOLLHOUSE_` before them. Lists are JSON, or\n"
         "separated by commas.\n\n"
+        "A variable `TOLLHOUSE_…` that is none of these, nor a setting `TOLLHOUSE_<PLUGIN>__<FIELD>` of an enabled plugin,\n"
+        "stops the start too, with what was probably meant; so does an unknown variable of `make run`. Exempt are\n"
+        "`TOLLHOUSE_KEY` of the examples, `TOLLHOUSE_CHROMIUM`, `_ROUNDS`, `_SEED` and `_EXAMPLES` of the tests, and what\n"
+        "Kubernetes and Docker set for a service of this name.\n\n"
         "| variable | default | meaning |\n|---|---|---|\n"
     )
     return head + "".join(_setting(name, field) for name, field in Settings.model_fields.items() if name not in IN_THE_FILE)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tollhouse.plugin.errors import ConfigError
-from tollhouse.settings import Settings, load_settings, unknown_variables
+from tollhouse.settings import Settings, load_settings, refuse_unknown
 
 
 @pytest.fixture
@@ -140,21 +141,61 @@ def test_links_to_an_address_of_version_6_have_brackets(host: str, url: str) -> 
     assert Settings(host=host, port=8000, public_url="").base_url == url
 
 
-def test_a_variable_that_would_be_ignored_is_named_with_what_was_meant() -> None:
-    environ = dict.fromkeys(
-        (
-            "TOLLHOUSE_BOGUS",
-            "TOLLHOUSE_WORKER",
-            "TOLLHOUSE_PORT",
-            "TOLLHOUSE_CONFIG",
-            "TOLLHOUSE_MY_WEB__SIZE",
-            "TOLLHOUSE_STRIPE__KEY",
-            "HOME",
-        ),
-        "1",
-    )
-    assert unknown_variables(Settings(enabled=["my-web"]), environ) == [
-        "TOLLHOUSE_BOGUS is ignored: there is no such setting",
-        "TOLLHOUSE_STRIPE__KEY is ignored: no enabled plugin has this name",
-        "TOLLHOUSE_WORKER is ignored: there is no such setting; did you mean TOLLHOUSE_WORKERS?",
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("TOLLHOUSE_BOGUS", "there is no such setting"),
+        ("TOLLHOUSE_WORKER", "there is no such setting; did you mean TOLLHOUSE_WORKERS?"),
+        ("Tollhouse_Worker", "there is no such setting; did you mean TOLLHOUSE_WORKERS?"),
+        ("TOLLHOUSE_RATELIMIT_LOGIN", "there is no such setting; did you mean TOLLHOUSE_RATE_LIMIT_LOGIN?"),
+        ("TOLLHOUSE_MASTERKEY", "there is no such setting; did you mean TOLLHOUSE_MASTER_KEY?"),
+        ("TOLLHOUSE_STRIPE__KEY", "no enabled plugin has this name"),
+        ("TOLLHOUSE_MY_WEBS__SIZE", "no enabled plugin has this name; did you mean TOLLHOUSE_MY_WEB__…?"),
+        ("TOLLHOUSE_my_web__size", "no enabled plugin has this name; did you mean TOLLHOUSE_MY_WEB__…?"),
+        ("TOLLHOUSE_ENABLED", "that stands in plugins.toml"),
+    ],
+)
+def test_a_variable_that_would_be_ignored_is_named_with_what_was_meant(name: str, why: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        refuse_unknown(Settings(enabled=["my-web"]), {name: "1", "HOME": "1"})
+    assert refused.value.detail == f"{name}: {why}"
+
+
+def test_all_of_them_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        refuse_unknown(Settings(), {"TOLLHOUSE_A": "1", "TOLLHOUSE_B": "1", "MAKEFLAGS": "s -- PROT=9000 PORT=1 ARGS=x"})
+    said = refused.value.detail.split("; ")
+    assert [one.partition(":")[0] for one in said] == ["TOLLHOUSE_A", "TOLLHOUSE_B", "make PROT=…", "did you mean PORT?"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"TOLLHOUSE_{name.upper()}" for name in Settings.model_fields if name not in ("enabled", "plugin_settings")),
+        "tollhouse_workers",
+        "TOLLHOUSE_MY_WEB__SIZE",
+        "TOLLHOUSE_SERVICE_HOST",
+        "TOLLHOUSE_SERVICE_PORT_HTTP",
+        "TOLLHOUSE_PORT_8000_TCP_ADDR",
+        "TOLLHOUSE_WEB_PORT_8000_TCP",
+        "TOLLHOUSE_WEB_SERVICE_HOST",
+        "MAKEFLAGS",
+        "HOSTNAME",
+    ],
+)
+def test_what_is_meant_as_it_is_written(name: str) -> None:
+    refuse_unknown(Settings(enabled=["my-web"]), {name: "w --no-print-directory -- PLUGIN=a PORT=9000 DATA_DIR=/srv/x\\ y"})
+
+
+def test_what_tests_and_docs_read_is_no_setting_and_known() -> None:
+    root = Path(__file__).parents[3]
+    files = [
+        *root.glob("tests/**/*.py"),
+        *root.glob("docs/**/*.md"),
+        *root.glob("benchmarks/*.py"),
+        root / "README.md",
+        root / ".ci/run",
     ]
+    read = r"""(?:environ(?:\.get\(|\[)|export )["']?(TOLLHOUSE_[A-Z_]+)"""
+    for name in {name for file in files for name in re.findall(read, file.read_text(encoding="utf-8"))}:
+        refuse_unknown(Settings(), {name: "1"})

@@ -78,9 +78,7 @@ async def test_the_check_of_plugins_finds_what_would_stop_the_start(program: Pro
     assert refusal == "plugin 'greedy': GET /healthz is taken already by the kernel (/healthz)"
 
 
-async def test_a_variable_that_is_no_setting_is_told_once(program: Program) -> None:
-    outcome = await program.run("plugins", "list", TOLLHOUSE_LOG_LEVLE="debug")
-    assert outcome.code == 0
-    [line] = outcome.err.splitlines()
-    assert line.endswith("TOLLHOUSE_LOG_LEVLE is ignored: there is no such setting; did you mean TOLLHOUSE_LOG_LEVEL?")
-    assert "TOLLHOUSE" not in outcome.out
+@pytest.mark.parametrize("command", [("serve",), ("worker",), ("db", "check"), ("plugins", "list")], ids=" ".join)
+async def test_a_variable_that_is_no_setting_stops_every_command(program: Program, command: tuple[str, ...]) -> None:
+    line = (await program.run(*command, TOLLHOUSE_LOG_LEVLE="debug")).line()
+    assert line == "TOLLHOUSE_LOG_LEVLE: there is no such setting; did you mean TOLLHOUSE_LOG_LEVEL?"
