@@ -126,7 +126,9 @@ class Anchor:
             file.flush()
             os.fsync(file.fileno())
         aside = self.path.with_name(f"{FILE}.{sequence}")
-        if self.path.exists() and not aside.exists():
+        while aside.exists():  # one that was put back has its numbers twice
+            aside = aside.with_name(f"{aside.name}.again")
+        if self.path.exists():
             os.link(self.path, aside)
         fresh.replace(self.path)
         folder = os.open(self.path.parent, os.O_RDONLY)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import make_tenant
 from tests.kernel.sealing.conftest import Installation, fails
+from tests.world import add_customer
 from tollhouse import plugin as th
 from tollhouse.store.ids import new_id
 
@@ -113,6 +114,42 @@ OF_ENTRIES = [
         "entry_correction",
     ),
 ]
+HOLD = "UPDATE holds SET {what} WHERE id = '{{entry}}'"
+TURN = "UPDATE turns SET {what} WHERE id = '{{turn}}'"
+AROUND = [  # what is not sealed, because it changes, and must fit the entries all the same
+    *(
+        Edit(f"hold's {name}", HOLD.format(what=what), check, unsealed=check)
+        for name, what, check in (
+            ("user", "user_id = gen_random_uuid()", "entry_hold"),
+            ("turn", "turn_id = gen_random_uuid()", "entry_hold"),
+            ("attempt", "attempt = 2", "entry_hold"),
+            ("state", "state = 'released'", "entry_hold"),
+            ("state open again", "state = 'open', resolved_at = NULL", "hold_open"),
+            ("counters", "counter_ids = '{{}}', amounts = '{{}}'", "entry_hold"),
+            ("amounts", "amounts = ARRAY(SELECT 0 FROM unnest(amounts))", "entry_amounts"),
+            ("time", "resolved_at = now() + interval '1 minute'", "entry_hold"),
+            ("agent", "facts = jsonb_set(facts, '{{agent}}', '\"x\"')", "entry_hold"),
+            ("channel", "facts = facts - 'channel'", "entry_hold"),
+            ("test", "facts = jsonb_set(facts, '{{test}}', 'true')", "entry_hold"),
+        )
+    ),
+    Edit("hold deleted", "DELETE FROM holds WHERE id = '{entry}'", "entry_without_hold", unsealed="entry_without_hold"),
+    *(
+        Edit(f"turn's {name}", TURN.format(what=what), "entry_turn", unsealed="entry_turn")
+        for name, what in (
+            ("user", "user_id = gen_random_uuid()"),
+            ("agent", "agent_id = gen_random_uuid()"),
+            ("version", "version_id = gen_random_uuid()"),
+            ("channel", "channel = 'web'"),
+            ("state", "state = 'failed'"),
+            ("attempt", "attempt = 0"),
+            ("model", "model = 'other'"),
+            ("usage", "usage = jsonb_set(usage, '{{output}}', '1')"),
+            ("usage gone", "usage = NULL"),
+        )
+    ),
+    Edit("turn deleted", "DELETE FROM turns WHERE id = '{turn}'", "entry_without_turn", unsealed="entry_without_turn"),
+]
 AUDIT_COPY = """
     CREATE TEMP TABLE copied AS SELECT * FROM audit WHERE id = '{audit}';
     UPDATE copied SET id = '{new}'%s; INSERT INTO audit SELECT * FROM copied"""
@@ -198,7 +235,9 @@ async def test_an_edit_of_what_was_sealed_is_named(here: Installation, edit: Edi
     assert (edit.check, row) in {(one.check, one.subject) for one in await here.verify()}
 
 
-@pytest.mark.parametrize("edit", [edit for edit in (*OF_ENTRIES, *OF_AUDIT) if edit.unsealed], ids=lambda edit: edit.name)
+@pytest.mark.parametrize(
+    "edit", [edit for edit in (*OF_ENTRIES, *AROUND, *OF_AUDIT) if edit.unsealed], ids=lambda edit: edit.name
+)
 async def test_an_edit_of_what_is_not_sealed_yet_is_named_by_what_it_contradicts(here: Installation, edit: Edit) -> None:
     ids = await story(here)
     assert await here.verify() == []
@@ -207,3 +246,24 @@ async def test_an_edit_of_what_is_not_sealed_yet_is_named_by_what_it_contradicts
     assert (edit.unsealed, row) in found
     await here.seal()
     assert (edit.unsealed, row) in {(one.check, one.subject) for one in await here.verify()}
+
+
+async def test_a_price_that_was_changed_after_entries_were_made_with_it_is_named(here: Installation) -> None:
+    caller = await here.world.caller(here.tenant, await add_customer(here.world.store, here.shop), role="owner")
+    values = {"input_per_million": 3_000_000, "output_per_million": 5_000_000, "cached_per_million": 1}
+    await here.world.container.prices.set_price(caller, "scripted", "m", **values)
+    ids = await story(here)
+    assert await here.verify() == []
+    for change in (
+        "input_per_million = 1",
+        "cached_per_million = NULL",
+        "model = 'x'",
+        "valid_from = now() + interval '1 day'",
+    ):
+        await here.admin.execute(f"UPDATE prices SET {change}")
+        assert ("entry_cost", ids["entry"]) in {(one.check, one.subject) for one in await here.verify()}, change
+        await here.admin.execute(
+            "UPDATE prices SET input_per_million = 3000000, cached_per_million = 1, model = 'm', valid_from = created"
+            " FROM (SELECT min(occurred_at) - interval '1 second' AS created FROM entries) x"
+        )
+        assert await here.verify() == []
