@@ -58,8 +58,8 @@ ENDPOINT: Final = "anchor:endpoint"
 NOTHING: Final = UUID(int=0)
 FEW: Final = 100
 """So many rows with one fault are named in a month; of the others it is said how many they are."""
-PIECE: Final = 10_000
-"""Rows of one link at most: it is made in one short transaction."""
+PIECE: Final = 2_000
+"""Rows of one link at most: it is made in one short transaction, and holds the loop for a moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class RowCheck:
     detail: str
 
 
+MOST: Final = 1_000
+"""So many rows of a piece are named: where everything is wrong, nobody reads a list of everything."""
 MARGIN: Final = (timedelta(hours=1), timedelta(days=60))
 """Calls beside an entry are written with it, and their ids are made then; its own id was made when its turn was admitted.
 Nearly always that is less than the first; whatever seems wrong is looked at again with the second."""
@@ -155,7 +157,7 @@ ROWS: Final = text(
     FROM (SELECT * FROM entries WHERE {_OF_PIECE}) e FULL JOIN (SELECT * FROM holds WHERE {_OF_PIECE}) h ON h.id = e.id
     LEFT JOIN ({_TURNS}) t ON t.id = e.turn_id
     LEFT JOIN b ON {_SAME} LEFT JOIN l ON l.id = e.id
-    WHERE {" OR ".join(f"({check.wrong})" for check in ROW_CHECKS)}
+    WHERE {" OR ".join(f"({check.wrong})" for check in ROW_CHECKS)} LIMIT {MOST}
     """
 )
 ALONE: Final = text(
@@ -165,7 +167,7 @@ ALONE: Final = text(
         LEFT JOIN holds o ON o.tenant_id = :tenant AND o.id = e.id
         WHERE e.tenant_id = :tenant AND e.id >= :before AND e.id < :high AND (o.id IS NOT NULL OR e.kind = 'late')
     ) m ON (m.turn_id, m.attempt, m.xid, m.occurred_at) = (x.turn_id, x.attempt, x.xid, x.occurred_at)
-    WHERE m.turn_id IS NULL
+    WHERE m.turn_id IS NULL LIMIT {MOST}
     """
 )
 """Calls beside none: nothing of their turn was written with them."""

@@ -17,7 +17,7 @@ from sqlalchemy import TextClause, text
 from tollhouse.store.ids import id_floor
 from tollhouse.store.pieces import FIRST, LAST, Piece, Reading, Tell, reading, time_of, untold
 from tollhouse.store.store import Store
-from tollhouse.usage.entry_checks import ALONE, EXPIRED, LATE, MARGIN, ROW_CHECKS, ROWS
+from tollhouse.usage.entry_checks import ALONE, EXPIRED, LATE, MARGIN, MOST, ROW_CHECKS, ROWS
 from tollhouse.usage.recount import recount
 
 
@@ -86,9 +86,12 @@ class Rows:
             alone = (await ledger.conn.execute(ALONE, bounds | before)).scalars().all()
             if not found and not alone:
                 break
+        more = f"{piece.month}: {MOST} rows are wrong, and there may be more"
+        many = [Difference("entry_more", ledger.tenant_id, ledger.tenant_id, more)] if len(found) == MOST else []
         alone = [*alone, *await self._late(ledger, piece)]
         detail = "a call beside others of its turn, of which nothing was written with it: nobody made it"
-        return [Difference("entry_without_hold", ledger.tenant_id, entry_id, detail) for entry_id in alone] + [
+        many += [Difference("entry_without_hold", ledger.tenant_id, entry_id, detail) for entry_id in alone]
+        return many + [
             Difference(check.name, ledger.tenant_id, row.id, check.detail)
             for row in found
             for check, wrong in zip(ROW_CHECKS, row.wrong, strict=True)
