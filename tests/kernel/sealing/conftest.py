@@ -20,6 +20,7 @@ from tests.world import Shop, World, add_customer, open_shop, open_world, say
 from tollhouse import plugin as th
 from tollhouse.plugin.errors import TollhouseError
 from tollhouse.reports.chain import Sealed, look_outside
+from tollhouse.reports.seal_repository import server
 from tollhouse.reports.sealing import Round
 from tollhouse.reports.verify import verify_all
 from tollhouse.store.audit import SYSTEM, Actor, record
@@ -58,17 +59,20 @@ class Installation:
             actor = Actor("user", new_id(), "192.0.2.7")
             await record(conn, self.tenant, actor, action, target=("thing", new_id()), data=data)
 
-    async def seal(self) -> Round:
-        """Seal all that is committed now: other databases of the cluster hold the horizon back for a moment."""
+    async def decided(self) -> None:
+        """Wait until what is committed now is below the horizon: other databases of the cluster hold it back for a moment."""
         async with self.world.store.operator() as conn:
             mine = int((await conn.execute(text("SELECT pg_current_xact_id()::text"))).scalar_one())
-        async with asyncio.timeout(30):
-            while True:
-                done = await self.world.container.sealer.run(wait=True)
-                assert done is not None
-                if done.up_to > mine:
-                    return done
+        async with asyncio.timeout(30), self.world.store.operator() as conn:
+            while (await server(conn)).horizon <= mine:  # noqa: ASYNC110 - other databases have no event of ours
                 await asyncio.sleep(0.02)
+
+    async def seal(self) -> Round:
+        """Seal all that is committed now."""
+        await self.decided()
+        done = await self.world.container.sealer.run(wait=True)
+        assert done is not None
+        return done
 
     async def verify(self, tenant_id: UUID | None = None, into: list[Sealed] | None = None) -> list[Difference]:
         outside = await look_outside(self.world.container.sealer)
