@@ -80,6 +80,7 @@ def routes(bench: Bench, today: date) -> dict[str, str]:
         f"usage by {by}": f"usage?by={by}&{span}" for by in ("day", "user", "agent", "version", "plan", "channel", "model")
     }
     admin |= {f"margin by {by}": f"reports/margin?by={by}&{span}" for by in ("day", "plan", "user")}
+    admin |= {f"margin by {by}": f"reports/margin?by={by}&{span}" for by in ("agent", "version", "channel")}
     admin |= {"usage as CSV": f"usage?by=user&format=csv&{span}", "revenue by day": f"reports/revenue?by=day&{span}"}
     admin |= {"margin by tenant": f"reports/margin-by-tenant?{span}", "users": "users", "denials": "denials", "audit": "audit"}
     admin |= {"a person": f"users/{person}"}
@@ -170,7 +171,9 @@ async def costs(store: Store, admin: asyncpg.Connection[Any], bench: Bench, rows
     read = sum(piece.rows for piece in ledger.pieces)
     lines.append(f"ledger verify --since yesterday, {read:,} entries: {took:.1f} s")
     sizes = "SELECT pg_size_pretty(sum(pg_total_relation_size(relid))) FROM pg_partition_tree('entries') WHERE isleaf"
-    sums = await admin.fetchval("SELECT pg_size_pretty(pg_total_relation_size('usage_sums'))")
+    sums = await admin.fetchval(
+        "SELECT pg_size_pretty(pg_total_relation_size('usage_sums') + pg_total_relation_size('usage_totals'))"
+    )
     ledger_size, number = await admin.fetchval(sizes), await admin.fetchval("SELECT count(*) FROM usage_sums")
     lines.append(f"ledger {ledger_size}, sums {sums}, {number:,} rows")
     return lines

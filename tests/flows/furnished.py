@@ -350,7 +350,8 @@ class Filler:
                 "input_per_million": 1,
                 "output_per_million": 1,
             },
-            "usage_sums": {"generation": 1, "grain": "user", "day": date(2026, 1, 1), "user_id": i["users"]},
+            "usage_totals": {"generation": 1, "grain": "user", "day": date(2026, 1, 1), "user_id": i["users"]},
+            "usage_sums": {"generation": 1, "grain": "full", "day": date(2026, 1, 1), "user_id": i["users"]},
             "usage_daily": {"day": date.today(), "user_id": i["users"], "agent_id": i["agents"], "cost_currency": "USD"},  # noqa: DTZ011
             "denials": {"reason": "limit_reached", "minute": self.now},
             "alarms": {"code": "unknown_price", "subject": f"scripted/{self.secret}"},

@@ -36,9 +36,10 @@ GROUPS: Final[Mapping[str, tuple[str, str, str]]] = {
     "model": ("model", "g.part", "k.part"),
 }
 _MEASURES = ", ".join(MEASURES)
-SUMMED = f"""
-    SELECT day, {", ".join(KEYS)}, {_MEASURES} FROM usage_sums
+_SUMMED = f"""
+    SELECT day, {", ".join(KEYS)}, {_MEASURES} FROM {{table}}
     WHERE tenant_id = :tenant_id AND generation = :generation AND grain = :grain AND day BETWEEN :first AND :last"""
+SUMMED, _TOTALS = (_SUMMED.format(table=table) for table in ("usage_sums", "usage_totals"))
 FRESH = f"SELECT day, {', '.join(KEYS)}, {_MEASURES} FROM ({rows_of(f'e.tenant_id = :tenant_id AND {NEW}')}) fresh"
 
 
@@ -50,7 +51,7 @@ def usage_statement(by: str, order: str) -> str:
         WITH zones AS MATERIALIZED ({ZONES} WHERE t.id = :tenant_id)
         SELECT key, coalesce({label}, '') AS label, currency, {_MEASURES} FROM (
             SELECT coalesce({key}, '') AS key, (array_agg(g.part))[1] AS part, g.cost_currency AS currency, {SUMS} FROM (
-                SELECT u.{column} AS part, u.cost_currency, {SUMS} FROM ({SUMMED} UNION ALL {FRESH}) u
+                SELECT u.{column} AS part, u.cost_currency, {SUMS} FROM ({_TOTALS} UNION ALL {FRESH}) u
                 WHERE u.day BETWEEN :first AND :last GROUP BY 1, 2
             ) g GROUP BY 1, g.cost_currency ORDER BY {ordering} LIMIT :limit
         ) k ORDER BY {ordering}
@@ -115,7 +116,7 @@ _TENANT_COST = text(
            sum(u.unknown_cost)::bigint AS unknown_cost
     FROM tenants t JOIN (
         SELECT s.* FROM tenants CROSS JOIN LATERAL (
-            SELECT tenant_id, day, cost_currency, cost, unknown_cost FROM usage_sums
+            SELECT tenant_id, day, cost_currency, cost, unknown_cost FROM usage_totals
             WHERE tenant_id = tenants.id AND generation = :generation AND grain = 'offer' AND day BETWEEN :first AND :last) s
         UNION ALL SELECT tenant_id, day, cost_currency, cost, unknown_cost FROM ({rows_of(NEW)}) fresh
     ) u ON t.id = u.tenant_id

@@ -67,20 +67,32 @@ def rows_of(where: str) -> str:
 
 
 def _add(where: str) -> TextClause:
-    offer = "agent_id, version_id, plan_version_id, channel, model"
+    offer, columns = (
+        "agent_id, version_id, plan_version_id, channel, model",
+        f"grain, day, {', '.join(KEYS)}, {', '.join(MEASURES)}",
+    )
+
+    def into(table: str, grains: str) -> str:
+        """Add the sums of these grains to those that are there."""
+        return f"""
+            INSERT INTO {table} (tenant_id, id, generation, {columns})
+            SELECT tenant_id, gen_random_uuid(), :generation, {columns} FROM summed WHERE {grains}
+            ON CONFLICT ON CONSTRAINT uq_{table}_key
+            DO UPDATE SET {", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in MEASURES)}"""
+
     return text(
         f"""
-        WITH zones AS MATERIALIZED ({ZONES})
-        INSERT INTO usage_sums (tenant_id, id, generation, grain, day, {", ".join(KEYS)}, {", ".join(MEASURES)})
-        SELECT tenant_id, gen_random_uuid(), :generation,
-               CASE WHEN GROUPING(user_id) = 1 THEN 'offer' WHEN GROUPING(agent_id) = 1 THEN 'user' ELSE 'full' END,
-               day, user_id, agent_id, version_id, plan_version_id, coalesce(channel, ''), coalesce(model, ''), cost_currency,
-               {SUMS}
-        FROM ({rows_of(where)}) fresh
-        GROUP BY GROUPING SETS ((tenant_id, day, cost_currency, user_id, {offer}), (tenant_id, day, cost_currency, {offer}),
-                                (tenant_id, day, cost_currency, user_id))
-        ON CONFLICT ON CONSTRAINT uq_usage_sums_key
-        DO UPDATE SET {", ".join(f"{name} = usage_sums.{name} + excluded.{name}" for name in MEASURES)}
+        WITH zones AS MATERIALIZED ({ZONES}),
+        summed AS MATERIALIZED (
+            SELECT tenant_id, day, user_id, agent_id, version_id, plan_version_id, coalesce(channel, '') AS channel,
+                   coalesce(model, '') AS model, cost_currency, {SUMS},
+                   CASE WHEN GROUPING(user_id) = 1 THEN 'offer' WHEN GROUPING(agent_id) = 1 THEN 'user' ELSE 'full' END AS grain
+            FROM ({rows_of(where)}) fresh
+            GROUP BY GROUPING SETS ((tenant_id, day, cost_currency, user_id, {offer}), (tenant_id, day, cost_currency, {offer}),
+                                    (tenant_id, day, cost_currency, user_id))
+        ),
+        details AS ({into("usage_sums", "grain = 'full'")})
+        {into("usage_totals", "grain <> 'full'")}
         """
     )
 
@@ -110,12 +122,15 @@ _SWITCH = text(
                                    generation = excluded.generation WHERE watermarks.generation < excluded.generation
     """
 )
-_FORGET = text(
-    """
-    DELETE FROM usage_sums WHERE tenant_id = :tenant AND id IN (
-        SELECT id FROM usage_sums WHERE tenant_id = :tenant AND generation < :generation LIMIT :batch)
-    """
-)
+_FORGET = {
+    table: text(
+        f"""
+        DELETE FROM {table} WHERE tenant_id = :tenant AND id IN (
+            SELECT id FROM {table} WHERE tenant_id = :tenant AND generation < :generation LIMIT :batch)
+        """
+    )
+    for table in ("usage_sums", "usage_totals")
+}
 # Every statement here finds its rows by a range, and how long that is only its values tell: never a plan for any value.
 _SETTINGS = text(
     """
@@ -165,7 +180,7 @@ async def horizon(conn: AsyncConnection) -> int:
 
 
 async def add_new(conn: AsyncConnection, mark: Mark, upto: int) -> int:
-    """Add what is new below ``upto``, and move the watermark there; how many sums changed."""
+    """Add what is new below ``upto``, and move the watermark there; how many totals changed."""
     values = {**mark.values(), "generation": mark.generation, "upto": upto}
     added = int((await conn.execute(ADD_NEW, values)).rowcount)
     await conn.execute(_ADVANCE, {"id": _MARK_ID, "xid": upto})
@@ -200,4 +215,4 @@ async def switch(conn: AsyncConnection, mark: Mark) -> bool:
 async def forget(conn: AsyncConnection, tenant_id: UUID, generation: int) -> bool:
     """Delete some of the sums before this generation; whether there may be more."""
     values = {"tenant": tenant_id, "generation": generation, "batch": BATCH}
-    return int((await conn.execute(_FORGET, values)).rowcount) == BATCH
+    return any([int((await conn.execute(statement, values)).rowcount) == BATCH for statement in _FORGET.values()])

@@ -32,11 +32,14 @@ _OF_DAYS = text(
     WHERE tenant_id = :tenant AND generation = :generation AND grain = 'full' GROUP BY 1
     """
 )
-_OF_GRAIN = "FROM usage_sums WHERE tenant_id = :tenant AND generation = :generation AND grain ="
+_OF_GRAIN = "WHERE tenant_id = :tenant AND generation = :generation AND grain ="
 
 
 def _unlike(grain: str, keys: str) -> str:
-    ours, full = (f"SELECT day, {keys}, {SUMS} {_OF_GRAIN} '{name}' GROUP BY day, {keys}" for name in (grain, "full"))
+    ours, full = (
+        f"SELECT day, {keys}, {SUMS} FROM {table} {_OF_GRAIN} '{name}' GROUP BY day, {keys}"
+        for table, name in (("usage_totals", grain), ("usage_sums", "full"))
+    )
     return f"SELECT day, '{grain}' AS grain FROM (({ours} EXCEPT {full}) UNION ALL ({full} EXCEPT {ours})) x"
 
 

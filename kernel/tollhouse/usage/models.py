@@ -1,7 +1,8 @@
 """Tables of the usage ledger. See README.md for what each is and who may write it."""
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Date, DateTime, Index, text
+from sqlalchemy import Boolean, CheckConstraint, Column, Date, DateTime, Index, Table, text
 from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.schema import SchemaItem
 
 from tollhouse.store.tables import big, bigs, global_table, index, json, ref, tenant_table, txt, unique, uuid, uuids, when
 
@@ -115,33 +116,43 @@ prices = tenant_table(
     app="ri",
 )
 
-# Sums of entries by the local day of their tenant, brought forward by the worker; see the README of ``reports``. ``grain``:
-# what a row keeps apart. ``generation``: whoever sums up everything anew does it beside what is read meanwhile.
-usage_sums = tenant_table(
+
+def _sums(name: str, *items: SchemaItem) -> Table:
+    """Sums of entries by the local day of their tenant, brought forward by the worker; see the README of ``reports``.
+
+    ``grain``: what a row keeps apart. ``generation``: whoever sums up everything anew does it beside what is read meanwhile.
+    """
+    keys = ("user_id", "agent_id", "version_id", "plan_version_id")
+    return tenant_table(
+        name,
+        big("generation"),
+        txt("grain"),
+        Column("day", Date, nullable=False),
+        *(uuid(key, null=True) for key in keys),
+        txt("channel", default=""),
+        txt("model", default=""),
+        txt("cost_currency", default="USD"),
+        *(big(measure, default=0) for measure in ("calls", "errors", "input_tokens", "output_tokens")),
+        *(big(measure, default=0) for measure in ("cost", "unknown_cost", "latency_ms")),  # unknown: entries without a price
+        *items,
+        unique(
+            *("generation", "grain", "day", *keys, "channel", "model", "cost_currency"),
+            name=f"uq_{name}_key",
+            postgresql_nulls_not_distinct=True,
+        ),
+        app="r",
+        operator="riud",
+        postgresql_with={"fillfactor": "80"},
+    )
+
+
+usage_sums = _sums(
     "usage_sums",
-    big("generation"),
-    txt("grain"),
-    Column("day", Date, nullable=False),
-    uuid("user_id", null=True),
-    uuid("agent_id", null=True),
-    uuid("version_id", null=True),
-    uuid("plan_version_id", null=True),
-    txt("channel", default=""),
-    txt("model", default=""),
-    txt("cost_currency", default="USD"),
-    *(big(name, default=0) for name in ("calls", "errors", "input_tokens", "output_tokens")),
-    *(big(name, default=0) for name in ("cost", "unknown_cost", "latency_ms")),  # unknown: entries without a known price
-    CheckConstraint("grain in ('full', 'offer', 'user')", name="grain"),
-    unique(
-        *("generation", "grain", "day", "user_id", "agent_id", "version_id", "plan_version_id", "channel", "model"),
-        "cost_currency",
-        name="uq_usage_sums_key",
-        postgresql_nulls_not_distinct=True,
-    ),
-    app="r",
-    operator="riud",
-    postgresql_with={"fillfactor": "80"},
+    CheckConstraint("grain in ('full', 'offer', 'user')", name="grain"),  # only 'full' is written here
+    index("ix_usage_sums_user", "user_id", "day"),
 )
+# The coarse ones apart: what a report reads lies together, and not among a hundred times as many rows.
+usage_totals = _sums("usage_totals", CheckConstraint("grain in ('offer', 'user')", name="grain"))
 
 # The sums of the version before, which may still be running; nobody reads them any more. They go with a later migration.
 usage_daily = tenant_table(

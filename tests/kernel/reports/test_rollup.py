@@ -157,7 +157,7 @@ async def test_the_sums_of_each_grain_are_compared(store: Store, tenant_id: UUID
     await write(store, tenant_id, entry(tenant_id, new_id(), occurred_at=OLD))
     await rebuilt(store)
     async with store.operator() as conn:
-        changed = text("UPDATE usage_sums SET calls = 9 WHERE tenant_id = :tenant AND grain = :grain")
+        changed = text("UPDATE usage_totals SET calls = 9 WHERE tenant_id = :tenant AND grain = :grain")
         await conn.execute(changed, {"tenant": tenant_id, "grain": grain})
     assert [one.detail for one in await verify_rollups(store, tenant_id)] == [
         f"{OLD.date()}: the sums by {grain} are not those that all is divided into"
