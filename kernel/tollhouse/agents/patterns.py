@@ -20,6 +20,10 @@ MAX_NODES = 3_000
 MAX_STATES = 2_000
 STEPS: Final = 200_000
 STEPS_PER_CHARACTER: Final = 30
+MOST_STEPS: Final = 20_000_000
+"""Three seconds in a thread, however long the reply."""
+SKIPPED: Final = 8
+"""Characters with which no match begins, and that take as long as one step."""
 
 _EDGE, _NEWLINE, _WORD, _OTHER = range(4)
 Test = Callable[[str], bool]
@@ -39,7 +43,7 @@ class Budget:
     __slots__ = ("left",)
 
     def __init__(self, characters: int, patterns: int = 1, *, steps: int = STEPS) -> None:
-        self.left = steps + STEPS_PER_CHARACTER * characters * patterns
+        self.left = min(steps + STEPS_PER_CHARACTER * characters * patterns, MOST_STEPS)
 
     def spend(self, steps: int) -> None:
         self.left -= steps
@@ -86,20 +90,28 @@ class Pattern:
             TooManySteps: the budget is spent.
         """
         out: list[str] = []
-        end = 0
-        for start, stop in self.matches(text, budget or Budget(len(text))):
+        end, budget = 0, budget or Budget(len(text))
+        for start, stop in self.matches(text, budget):
+            budget.spend(len(replacement))  # what comes of it is in proportion, too
             out += (text[end:start], replacement)
             end = stop
         return "".join(out) + text[end:] if out else text
 
     def matches(self, text: str, budget: Budget) -> Iterator[tuple[int, int]]:
         """Start and end of each match, left to right, not overlapping."""
-        start, size = 0, len(text)
+        start, size, skipped = 0, len(text), 0
+        begins = {} if self._nodes.anchored else self._state(self._first, 0, budget).steps
         while start < size:
+            if begins.get(text[start], self._first) is None:
+                start, skipped = start + 1, skipped + 1
+                continue
             end = self._longest(text, start, budget)
             if end > start:
                 yield start, end
             start = end if end > start else start + 1
+            if skipped >= SKIPPED:
+                budget.spend(skipped // SKIPPED)
+                skipped = 0
 
     def _longest(self, text: str, start: int, budget: Budget) -> int:
         """Where the longest match from ``start`` ends; ``start`` if there is none."""
@@ -107,7 +119,7 @@ class Pattern:
         pending: frozenset[int] | None = self._first
         while pending is not None:
             around = _surroundings(text, place) if self._nodes.anchored else 0
-            state = self._states.get((pending, around)) or self._close(pending, around, budget)
+            state = self._state(pending, around, budget)
             if state.accepting:
                 found = place
             if place == size:
@@ -117,6 +129,9 @@ class Pattern:
             place += 1
         budget.spend(place - start)
         return found
+
+    def _state(self, pending: frozenset[int], around: int, budget: Budget) -> _State:
+        return self._states.get((pending, around)) or self._close(pending, around, budget)
 
     def _step(self, state: _State, char: str, budget: Budget) -> frozenset[int] | None:
         budget.spend(len(state.consuming))

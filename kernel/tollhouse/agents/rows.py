@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from tollhouse.agents.versions import Status
+
+MOST_LINES = 2_000
+"""Lines of a text of which each is compared with each of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,29 @@ def difference(before: VersionRow, after: VersionRow) -> VersionDiff:
     old, new = _flat(before.spec), _flat(after.spec)
     old_text, new_text = str(old.pop("template", "")), str(new.pop("template", ""))
     paths = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
-    lines = difflib.unified_diff(
-        old_text.splitlines(), new_text.splitlines(), f"version {before.number}", f"version {after.number}", lineterm=""
-    )
     changes = tuple(FieldChange(path, old.get(path), new.get(path)) for path in paths)
-    return VersionDiff(before, after, changes, "\n".join(lines))
+    return VersionDiff(
+        before, after, changes, changed_lines(old_text, new_text, f"version {before.number}", f"version {after.number}")
+    )
+
+
+def changed_lines(old_text: str, new_text: str, before: str, after: str) -> str:
+    """Two texts as a unified diff. Of very many lines only what is the same at both ends is left out: comparing each with each
+    takes their product in time."""
+    old, new = old_text.splitlines(), new_text.splitlines()
+    if max(len(old), len(new)) <= MOST_LINES:
+        return "\n".join(difflib.unified_diff(old, new, before, after, lineterm=""))
+    head = _same(zip(old, new, strict=False))
+    tail = _same(zip(reversed(old[head:]), reversed(new[head:]), strict=False))
+    gone, come = old[head : len(old) - tail], new[head : len(new) - tail]
+    if not gone and not come:
+        return ""
+    place = f"@@ -{head + 1},{len(gone)} +{head + 1},{len(come)} @@"
+    return "\n".join((f"--- {before}", f"+++ {after}", place, *(f"-{line}" for line in gone), *(f"+{line}" for line in come)))
+
+
+def _same(pairs: Iterable[tuple[str, str]]) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,11 @@ from tollhouse.agents.patterns import Budget, TooManySteps
 MAX_SCHEMA_BYTES: Final = 16_384
 STEPS: Final = 200_000
 STEPS_PER_CHARACTER: Final = 5
+MOST_STEPS: Final = 800_000
+"""Two seconds in a thread. A step is a keyword that is looked at, 2 µs; a difference that is found, 1.5 kB, counts as 15."""
+STEPS_PER_ERROR: Final = 15
+MAX_REPLY: Final = 4_000_000
+"""Characters of a reply that is read as JSON: what it becomes takes twenty times as much memory."""
 SAMPLE_STEPS: Final = 20_000
 """Steps for trying a schema out when it is saved. A reference is followed again wherever it stands, so a small schema that
 refers twice to what refers twice to … can ask for more steps than there is time for, with any reply or only with a deep one."""
@@ -72,7 +77,7 @@ def _counted(name: str, check: Callable[..., Any]) -> Callable[..., Iterator[Any
         budget = _budget.get()
         budget.spend(_steps(name, instance))
         for error in check(validator, value, instance, schema) or ():
-            budget.spend(len(error.message) // 100)  # it repeats the value that it is about
+            budget.spend(STEPS_PER_ERROR + len(error.message) // 100)  # it repeats the value that it is about
             yield error
 
     return counting
@@ -115,9 +120,11 @@ class ReplySchema:
         from jsonschema.exceptions import best_match
 
         text = _unfenced(text)
+        if len(text) > MAX_REPLY or sum(map(text.count, "[{,")) > MOST_STEPS:
+            return text, "It is too large."
         try:
             value = json.loads(text, parse_constant=_no_constant)
-            _budget.set(Budget(0, steps=STEPS + STEPS_PER_CHARACTER * len(text)))
+            _budget.set(Budget(0, steps=min(STEPS + STEPS_PER_CHARACTER * len(text), MOST_STEPS)))
             error = best_match(self._validator.iter_errors(value))
         except ValueError as problem:
             return text, f"It is not JSON: {problem}"

@@ -51,7 +51,8 @@ class AgentService(Agents):
         """What changed between two versions (of any agents of the tenant)."""
         async with self.store.transaction(tenant_id) as conn:
             old = VersionRow.of(await _version(conn, tenant_id, before))
-            return difference(old, VersionRow.of(await _version(conn, tenant_id, after)))
+            new = VersionRow.of(await _version(conn, tenant_id, after))
+        return await asyncio.to_thread(difference, old, new)
 
     # -- Drafts ---------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tollhouse.border.calls import guarded
 from tollhouse.border.errors import PluginFault
-from tollhouse.plugin.content import Media, Message, Text
+from tollhouse.plugin.content import Media, Message, Part, Text
 from tollhouse.plugin.context import PluginContext
 from tollhouse.plugin.errors import (
     BackendError,
@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 MAX_PRIVATE = 500
 MAX_WORD = 200
 FINISHES = ("stop", "length", "content_filter", "tool_calls")
+CHARACTERS_PER_TOKEN = 16
+"""More than the text of any model has: prose has four or five, code with deep indents eight, rows of dashes some more."""
+MAX_PARTS = 32
+MAX_MEDIA = 20 * 1024 * 1024
+MAX_MEDIA_NAME = 8_192
 PROVIDERS_OWN = 4_096
 """Input tokens that a provider may add of its own (hidden instructions, what it looked up) and charge for."""
 
@@ -56,6 +61,7 @@ class CallRecord:
     usable or not; ``may_have_run``: it may have worked on one. ``usage`` is None, or holds None, where the provider did not
     say; then ``input_bound`` and ``output_bound`` are the most it can have been (without an answer: all that was allowed).
     ``input_most`` and ``output_most`` are what the model can use at all, None if nobody knows: no more is believed.
+    ``cut``: the provider sent more than it was asked for, and the rest was left out.
     """
 
     connection_id: UUID
@@ -74,6 +80,7 @@ class CallRecord:
     reported_model: str | None = None
     request_id: str | None = None
     repair: bool = False
+    cut: bool = False
 
 
 @record(frozen=True, slots=True)
@@ -105,14 +112,15 @@ async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]
     )
     started = time.monotonic()
     completion: Completion | None = None
+    cut = False
     try:
-        completion = _checked(await _bounded(bound, request), call)
+        completion, cut = _checked(await _bounded(bound, request), call)
         _refuse_empty(completion)
     except BackendError as error:
         error.detail = clean(error.detail)
-        calls.append(_record(call, started, completion, error))
+        calls.append(_record(call, started, completion, error, cut))
         raise
-    calls.append(_record(call, started, completion, None))
+    calls.append(_record(call, started, completion, None, cut))
     return completion
 
 
@@ -138,8 +146,8 @@ def _name(bound: Bound) -> str:
     return str(getattr(bound.obj, "name", type(bound.obj).__name__))
 
 
-def _checked(found: Any, call: Call) -> Completion:
-    """What the backend returned, if it is what the contract says."""
+def _checked(found: Any, call: Call) -> tuple[Completion, bool]:
+    """What the backend returned, if it is what the contract says, as far as it was granted; and whether there was more."""
     name = call.planned.candidate.backend_name
     if not isinstance(found, Completion) or not isinstance(found.parts, list | tuple) or not all(map(_is_part, found.parts)):
         log.error("llm backend %s returned %s instead of a Completion of parts", name, type(found).__name__)
@@ -147,10 +155,11 @@ def _checked(found: Any, call: Call) -> Completion:
     if found.usage is not None and not isinstance(found.usage, TokenUsage):
         log.error("llm backend %s returned usage of type %s", name, type(found.usage).__name__)
         raise BadCompletion(private=f"the backend returned usage of type {type(found.usage).__name__}")
+    kept, cut = granted(found.parts, call.max_output_tokens)
     # What cannot be stored (a NUL, half a surrogate pair) goes here, so that an answer is the same when it is asked for again.
-    finish = found.finish if found.finish in FINISHES else "stop"
-    parts, model, request_id = tuple(map(clean_part, found.parts)), _word(found.model), _word(found.request_id)
-    return Completion(parts, found.usage, finish, model, request_id)
+    finish = "length" if cut else found.finish if found.finish in FINISHES else "stop"
+    parts, model, request_id = tuple(map(clean_part, kept)), _word(found.model), _word(found.request_id)
+    return Completion(parts, found.usage, finish, model, request_id), cut
 
 
 def _word(found: Any) -> str | None:
@@ -159,6 +168,22 @@ def _word(found: Any) -> str | None:
 
 def _is_part(part: Any) -> bool:
     return isinstance(part.text, str) if isinstance(part, Text) else isinstance(part, Media)
+
+
+def granted(parts: Sequence[Part], tokens: int) -> tuple[list[Part], bool]:
+    """As much of a reply as so many tokens can be, and whether there was more. A provider is held to what it was asked for:
+    nothing larger is searched, stored or shown."""
+    room, kept, cut = tokens * CHARACTERS_PER_TOKEN, list[Part](), len(parts) > MAX_PARTS
+    for part in parts[:MAX_PARTS]:
+        if isinstance(part, Text):
+            cut = cut or len(part.text) > room
+            part = part if len(part.text) <= room else Text(part.text[:room])
+            room -= len(part.text)
+        elif (isinstance(part.data, bytes) and len(part.data) > MAX_MEDIA) or len(f"{part.url}{part.name}") > MAX_MEDIA_NAME:
+            cut = True
+            continue
+        kept.append(part)
+    return kept, cut
 
 
 def _refuse_empty(completion: Completion) -> None:
@@ -170,7 +195,9 @@ def _refuse_empty(completion: Completion) -> None:
     raise BadCompletion(private=f"an empty completion, finish {completion.finish}", usage=completion.usage)
 
 
-def _record(call: Call, started: float, completion: Completion | None, error: BackendError | None) -> CallRecord:
+def _record(
+    call: Call, started: float, completion: Completion | None, error: BackendError | None, cut: bool = False
+) -> CallRecord:
     candidate = call.planned.candidate
     if completion is not None:
         usage, output = completion.usage, text_bound(joined(completion.parts), candidate.count)
@@ -195,6 +222,7 @@ def _record(call: Call, started: float, completion: Completion | None, error: Ba
         reported_model=None if completion is None else completion.model,
         request_id=None if completion is None else completion.request_id,
         repair=call.repair,
+        cut=cut,
     )
 
 

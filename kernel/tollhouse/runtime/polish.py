@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from tollhouse.agents.patterns import Budget, TooManySteps
@@ -14,6 +15,8 @@ from tollhouse.records import record
 
 LONG_TEXT: Final = 512
 """Longer texts are searched in a thread, so that other turns go on meanwhile."""
+_THREADS: Final = ThreadPoolExecutor(2, "polish")
+"""Their own: whoever waits for a file or a password does not wait for somebody's patterns."""
 
 
 @record(frozen=True, slots=True)
@@ -40,7 +43,7 @@ async def polish(version: PromptVersion, completion: Completion) -> Polished:
     text = await _redacted(version, text)
     problem = None
     if version.schema is not None:
-        text, problem = await asyncio.to_thread(version.schema.check, text)
+        text, problem = await asyncio.get_running_loop().run_in_executor(_THREADS, version.schema.check, text)
     if post.max_characters is not None and len(text) > post.max_characters:
         text, finish = text[: post.max_characters], "length"
     if post.footer:
@@ -72,6 +75,6 @@ async def _redacted(version: PromptVersion, text: str) -> str:
         return found
 
     try:
-        return search() if len(text) <= LONG_TEXT else await asyncio.to_thread(search)
+        return search() if len(text) <= LONG_TEXT else await asyncio.get_running_loop().run_in_executor(_THREADS, search)
     except TooManySteps:
         raise BadCompletion(private=f"redaction of a reply of {len(text)} characters took too many steps") from None

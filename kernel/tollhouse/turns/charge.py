@@ -67,7 +67,7 @@ def charge_for(admitted: Admitted, calls: Sequence[CallRecord], outcome: str) ->
         main.cost = 0
         return Charge(main, (), {}, 0, usage, "", tuple(alarms))
     spent = _spent(usage, sum([entries[place].cost or 0 for place in paid])) if answered else {}
-    alarms += _beyond(admitted, spent) if answered else []
+    alarms += _beyond(admitted, spent, any(call.cut for call in calls)) if answered else []
     cost = None if any(entry.cost is None for entry in entries) else sum(entry.cost or 0 for entry in entries)
     main = entries.pop()
     main.outcome, main.calls = outcome, 1 if answered else 0
@@ -123,11 +123,13 @@ def _sum(usages: Sequence[TokenUsage]) -> TokenUsage:
     return TokenUsage(sent, said, cached, thought)
 
 
-def _beyond(admitted: Admitted, spent: Mapping[str, int]) -> list[Alarm]:
+def _beyond(admitted: Admitted, spent: Mapping[str, int], cut: bool) -> list[Alarm]:
+    model = admitted.prepared.candidates[0].model
+    if cut:
+        return [Alarm("usage_beyond_hold", model, f"{model} answered more than it was asked for; the rest was left out.")]
     over = [line for line in admitted.hold.lines if line.counter.metric in TOKENS and spent[line.counter.metric] > line.amount]
     if not over and spent["output_tokens"] <= admitted.max_output_tokens * _calls_allowed(admitted):
         return []
-    model = admitted.prepared.candidates[0].model
     return [Alarm("usage_beyond_hold", model, f"{model} reported more tokens than it was asked for; the rest is your cost.")]
 
 

@@ -268,7 +268,9 @@ async def test_a_long_reply_is_redacted_without_stopping_the_others(world: Any, 
             ticks += 1
 
     other = asyncio.create_task(tick())
-    reply = await _said(world, make, "abc 12345 " * 20_000, redact=[{"pattern": r"\d+"}])
+    world.primary.steps = [make.completion("abc 12345 " * 20_000)]
+    version = make.version(post={"redact": [{"pattern": r"\d+"}]}, max_output_tokens=50_000)
+    reply = (await world.run(version, granted=50_000)).reply
     other.cancel()
     assert reply.text == "abc [redacted] " * 20_000
     assert ticks > 3

@@ -68,8 +68,13 @@
       t.value = here ? '' : said; if (!here) f.elements.key.value = key; grow(t)
       if (!here && !more && Date.now() - at < 12e4) f.requestSubmit() // files are with the page that is gone
     }
-    document.readyState === 'complete' ? go() : addEventListener('load', go)
+    loaded(go)
   }
+  const loaded = go => document.readyState === 'complete' ? go() : addEventListener('load', go)
+  const twice = f => loaded(() => { // the browser puts back what stood in the form; what is being answered is not written again
+    const t = $('textarea', f), last = [...document.querySelectorAll('.message.user > .text')].at(-1)
+    if ($('#running') && t.value && t.value.trim() === last?.textContent.trim()) { t.value = ''; keep(draft(f), ''); grow(t) }
+  })
 
   // a new chat gets its address before its first message is sent: whoever loads the page again is in it
   const begin = async (f, body) => {
@@ -136,6 +141,6 @@
     if (again) { again = false; mine && $('textarea', mine).focus({ preventScroll: true }) } // the button that had the focus is gone
   })
   on('htmx:finally:request', e => { e.detail.ctx.arrived?.(); first = null })
-  keys(); if (mine) { found(mine); back(mine); if (picker(mine)?.files.length) put(mine, picker(mine).files) }
+  keys(); if (mine) { found(mine); back(mine); twice(mine); if (picker(mine)?.files.length) put(mine, picker(mine).files) }
   if (!location.hash && $('.messages[data-end]')) $('#messages > :last-child')?.matches('.message.agent') ? toAnswer() : toEnd()
 })()
