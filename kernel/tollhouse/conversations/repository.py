@@ -13,18 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.agents.models import agents
 from tollhouse.auth.models import users
 from tollhouse.conversations.models import conversations, messages
-from tollhouse.plugin.content import Message, Part, part_from_json
+from tollhouse.plugin.content import Part, Text, part_from_json
 from tollhouse.plugin.ports import ConversationInfo, StoredMessage
 from tollhouse.store.ids import new_id
 from tollhouse.store.pages import page_by_id
 from tollhouse.store.text import shown
 
 TITLE_LENGTH = 60
+LOOKED_AT = 4_096
+"""How much of a message is looked at for its first line."""
 
 
 def title_of(parts: Sequence[Part]) -> str:
     """A conversation's title: the first line of what the user said first, at most 60 characters."""
-    text = Message("user", tuple(parts)).text.strip()
+    text = next((said for part in parts if isinstance(part, Text) and (said := part.text[:LOOKED_AT].strip())), "")
     line = shown(text.splitlines()[0], len(text)) if text else ""
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
 

@@ -46,7 +46,9 @@ def file_as_text(media: Media) -> Text | None:
     """A file of text as what it says, under its name, for whom takes no files; None for every other part."""
     if media.type != "file" or not media.media_type.startswith("text/") or media.data is None:
         return None
-    name = " ".join("".join(char if char.isprintable() else " " for char in media.name or "file").split())[:MAX_NAME]
+    name = " ".join("".join(char if char.isprintable() else " " for char in (media.name or "file")[: 4 * MAX_NAME]).split())[
+        :MAX_NAME
+    ]
     return Text(f"[{name}]\n{media.data.decode('utf-8-sig', 'replace')}")
 
 

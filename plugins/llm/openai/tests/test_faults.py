@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -150,6 +151,27 @@ async def test_a_body_that_is_too_large(server: Any) -> None:
     packed = gzip.compress(b" " * (MAX_BODY + 1))
     found = await fail(server, answering(200, body=packed, headers={"Content-Encoding": "gzip"}))
     assert str(MAX_BODY) in (found.private or "")
+
+
+async def test_of_an_error_without_an_end_only_the_beginning_is_read(server: Any) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=429, headers={"Retry-After": "7"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(b"slow down " * 6_000)
+        return response
+
+    found = await fail(server, endless)
+    assert type(found) is BackendRateLimited
+    assert found.retry_after == 7
+    assert (found.private or "").startswith("HTTP 429: slow down")
+
+
+async def test_an_answer_of_countless_values_is_none(server: Any) -> None:
+    """Each of them would be an object of sixty bytes."""
+    body = b'{"choices": [' + b"[]," * (MAX_BODY // 4) + b"1]}"
+    assert type(await fail(server, answering(200, body=body))) is BadCompletion
 
 
 async def test_a_broken_encoding(server: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,8 +33,15 @@ from tollhouse_openai.config import ModelSpec, OpenAIConfig
 from tollhouse_openai.faults import error_of_status
 from tollhouse_openai.requests import body_of, refusal_of
 
-MAX_BODY = 8 * 1024 * 1024
+MAX_BODY = 4 * 1024 * 1024
 """Bytes of an answer that are read; more than any chat completion has."""
+MAX_ERROR = 64 * 1024
+"""Bytes of an error that are read; what it says stands at its beginning."""
+MAX_VALUES = 300_000
+"""Values in an answer: each becomes an object, thirty times as large as its text. Counted are commas and brackets, which an
+honest answer of that size has in its words."""
+LARGE = 256 * 1024
+"""Bytes that are made an object in a thread, so that other turns go on meanwhile."""
 
 MAX_MODELS = 2_000
 MAX_PRIVATE = 1_000
@@ -66,7 +74,7 @@ class OpenAIBackend:
             BackendError: one of its children, see :mod:`tollhouse_openai.faults`.
         """
         config = ctx.config
-        body = body_of(config, request)
+        body = await asyncio.to_thread(body_of, config, request) if _size(request) > LARGE else body_of(config, request)
         headers = config.headers()
         headers["Content-Type"] = "application/json"
         headers["Idempotency-Key"] = headers["X-Client-Request-Id"] = request.attempt_id
@@ -125,6 +133,12 @@ _SENTENCES = {
 }
 
 
+def _size(request: CompletionRequest) -> int:
+    """How much is sent, roughly: characters of text and bytes of files."""
+    parts = [part for message in request.messages for part in message.parts]
+    return sum(len(part.data or b"") if isinstance(part, Media) else len(part.text) for part in parts)
+
+
 def _merge(info: ModelInfo, spec: ModelSpec) -> ModelInfo:
     return replace(
         info,
@@ -168,7 +182,8 @@ async def _call(
             allow_redirects=False,
         ) as response:
             raw = await _read(response)
-        return read(_json_of(response, raw, ctx), response.headers.get("x-request-id"))
+        payload = _loaded(raw) if len(raw) <= LARGE else await asyncio.to_thread(_loaded, raw)
+        return read(_json_of(response, raw, payload, ctx), response.headers.get("x-request-id"))
     except BackendError as error:
         error.private = _clean(error.private, ctx.config)
         raise
@@ -192,9 +207,8 @@ def _clean(private: str | None, config: OpenAIConfig) -> str | None:
     return private[:MAX_PRIVATE] if private else private
 
 
-def _json_of(response: aiohttp.ClientResponse, raw: bytes, ctx: PluginContext[OpenAIConfig]) -> Any:
+def _json_of(response: aiohttp.ClientResponse, raw: bytes, payload: Any, ctx: PluginContext[OpenAIConfig]) -> Any:
     """The JSON of a 2xx, whatever its Content-Type says; the right error for all else."""
-    payload = _loaded(raw)
     if not 200 <= response.status < 300:
         raise error_of_status(response.status, response.headers, payload, raw.decode("utf-8", "replace"), ctx.now())
     if payload is None:
@@ -205,6 +219,8 @@ def _json_of(response: aiohttp.ClientResponse, raw: bytes, ctx: PluginContext[Op
 
 def _loaded(raw: bytes) -> Any:
     """What the bytes say as JSON; None if they are none. The fast reader is strict: half a surrogate pair is nothing to it."""
+    if len(raw) > MAX_VALUES and raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+        return None
     try:
         return from_json(raw, cache_strings="keys")
     except ValueError:
@@ -214,13 +230,14 @@ def _loaded(raw: bytes) -> Any:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, up to :data:`MAX_BODY` bytes after decompression; leaving early closes the connection."""
-    chunks: list[bytes] = []
-    size = 0
+    """The body, up to :data:`MAX_BODY` bytes after decompression; of an error its beginning. Leaving early closes it."""
+    good = 200 <= response.status < 300
+    most, body = MAX_BODY if good else MAX_ERROR, bytearray()
     while chunk := await response.content.readany():
-        size += len(chunk)
-        if size > MAX_BODY:
+        body += chunk[: most + 1 - len(body)]
+        if len(body) > most:
             response.close()
-            raise BadCompletion(private=f"HTTP {response.status} with more than {MAX_BODY} bytes")
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if good:
+                raise BadCompletion(private=f"HTTP {response.status} with more than {MAX_BODY} bytes")
+            break
+    return bytes(body[:most])
