@@ -92,7 +92,7 @@ entries = tenant_table(
     CheckConstraint("certainty in ('exact', 'estimated', 'unknown')", name="certainty"),
     CheckConstraint("kind in ('turn', 'retry', 'late', 'test', 'correction')", name="kind"),
     index("ix_entries_user", "user_id", "id"),
-    Index("ix_entries_xid", "xid", postgresql_using="brin"),
+    Index("ix_entries_written", "xid"),
     app="ri",
     operator="r",
     loose=True,

@@ -184,13 +184,12 @@ async def many(store: Store, cluster: Cluster, tenant_id: UUID) -> None:
     async with store.operator() as conn:
         database = (await conn.execute(text("SELECT current_database()"))).scalar_one()
     admin = await asyncpg.connect(cluster.superuser_dsn, database=database)
-    await admin.execute("ANALYZE entries")
-    await admin.execute("SELECT brin_summarize_new_values(relid) FROM pg_partition_tree('ix_entries_xid') WHERE isleaf")
+    await admin.execute("VACUUM ANALYZE entries")  # from now on, small rows go where older pages have room
     await admin.close()
 
 
 def blocks_of_entries(plan: Any) -> int:
-    """Blocks that all nodes read which look into the ledger itself, or into its index of transactions."""
+    """Blocks that all nodes read which look into the ledger itself or its indexes."""
     if isinstance(plan, list):
         return sum(blocks_of_entries(one) for one in plan)
     ours = str(plan.get("Relation Name", "")).startswith("entries_")
@@ -221,9 +220,8 @@ async def test_what_is_read_follows_what_is_new_and_not_the_day(store: Store, cl
                 await conn.rollback()
         costs.append(found)
         await rebuilt(store)
-    a_range = 128  # blocks of one entry of the index
-    assert all(0 < blocks < 4 * a_range for found in costs for blocks in found), costs
-    assert all(abs(now - before) <= a_range for before, now in zip(costs[0], costs[2], strict=True)), costs
+    assert all(0 < blocks < 100 for found in costs for blocks in found), costs
+    assert all(abs(now - before) < 50 for before, now in zip(costs[0], costs[2], strict=True)), costs
 
 
 # -- days ---------------------------------------------------------------------------------------------------------------------
