@@ -346,9 +346,13 @@ def _read_headers(raw: Sequence[tuple[bytes, bytes]], exchange: Exchange) -> Non
 
 
 def _errors(found: Found | None, headers: dict[bytes, bytes]) -> Literal["problem", "page", "openai"]:
-    if found is not None:
-        return next(iter(found.methods.values())).errors
-    return "page" if b"text/html" in headers.get(b"accept", b"") else "problem"
+    """What the mount says; but who accepts JSON and no page gets none, also where a path has only pages."""
+    accept = headers.get(b"accept", b"")
+    said = next(iter(found.methods.values())).errors if found is not None else None
+    if said in (None, "page"):
+        takes_page = b"text/html" in accept or (said == "page" and b"json" not in accept)
+        return "page" if takes_page else "problem"
+    return said
 
 
 def _is_left_unread(headers: dict[bytes, bytes]) -> bool:

@@ -159,11 +159,11 @@ OPENAI: Final[dict[int, tuple[str, str, str, bool, dict[str, Any]]]] = {
         {"param": "model"},
     ),
     422: (
-        "invalid_input",
-        "That input is not valid",
-        "This agent does not take a part of type image; it takes text.",
+        "idempotency_mismatch",
+        "This idempotency key was used with another request",
+        "This idempotency key was used with another request",
         False,
-        {"errors": [{"detail": "This agent does not take images.", "pointer": "#/messages/0/content/1/type"}]},
+        {},
     ),
 }
 

@@ -20,6 +20,9 @@ Headers = list[tuple[bytes, bytes]]
 TYPE_PREFIX: Final = "urn:tollhouse:problem:"
 MAX_ERRORS: Final = 50
 RETRY_AFTER_503: Final = 5
+SOON: Final = 60
+"""Seconds that OpenAI's clients wait at most because they are asked to."""
+AS_OPENAI: Final = {"invalid_input": 400, "context_too_long": 400, "content_filtered": 400}
 CODES: Final = {
     400: "bad_request",
     404: "not_found",
@@ -78,12 +81,21 @@ def render_document(problem: Problem, request_id: str) -> tuple[bytes, bytes]:
 
 
 def render_openai(problem: Problem, request_id: str) -> tuple[bytes, bytes]:
-    """The same with OpenAI's ``error`` object beside the problem's members: one body serves both kinds of client."""
+    """The same with OpenAI's ``error`` object beside the problem's members: one body serves both kinds of client.
+
+    OpenAI's clients know 400 for whatever is wrong with a request, so here it is 400, whoever found it. They are told to try
+    again only where it is soon: they would not wait for longer, and ask at once.
+    """
+    problem.status = AS_OPENAI.get(problem.code, problem.status)
     document = problem.document(request_id)
     param = document.pop("param", None) or _param(document.get("errors") or [{}])
     error = {"message": problem.detail, "type": _openai_type(problem), "param": param, "code": problem.code}
-    problem.headers.append((b"x-should-retry", b"true" if problem.retryable else b"false"))
+    problem.headers.append((b"x-should-retry", b"true" if problem.retryable and _is_soon(problem) else b"false"))
     return b"application/json", json.dumps({"error": error, **document}, default=str).encode()
+
+
+def _is_soon(problem: Problem) -> bool:
+    return all(int(value) <= SOON for name, value in problem.headers if name == b"retry-after")
 
 
 def _param(errors: Sequence[Mapping[str, str]]) -> str | None:

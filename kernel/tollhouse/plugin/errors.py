@@ -22,7 +22,7 @@ renders it as an RFC 9457 problem or a page. Anything else that is raised is a b
         ├── BackendAuthFailed    502 the connection's credentials are not accepted
         ├── ContextTooLong       422 more than the model can read
         ├── ContentFiltered      422 the provider's content filter stopped it
-        └── BadCompletion        502 the reply could not be understood; retryable
+        └── BadCompletion        502 the reply could not be understood; asked once more here, never by the caller
 """
 
 from __future__ import annotations
@@ -264,6 +264,8 @@ class ContentFiltered(BackendError):
 
 
 class BadCompletion(BackendError):
+    """The model answered, and was paid for it, but not with what can be shown. The runtime asks once more, and then the other
+    model; whoever asked is not told to try again, for that would be paid for again."""
+
     code = "bad_completion"
     title = "The model's reply could not be understood; nothing was charged"
-    retryable = True

@@ -20,6 +20,8 @@ from tollhouse.routes.vocabulary import WORDS
 from tollhouse.store.exact import Exact, day_within, moment_within
 from tollhouse.store.ids import parse_id
 
+MAX_HEADER = 2_000
+
 T = TypeVar("T")
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
@@ -113,6 +115,11 @@ class BadIdempotencyKey(InvalidInput):
     code = "bad_idempotency_key"
     status = 400
     title = f"Idempotency-Key is 1 to {MAX_KEY} printable characters"
+
+
+def in_one_line(sentences: Sequence[str]) -> str:
+    """Sentences as the value of a header, which is ASCII."""
+    return " ".join(sentences).encode("ascii", "replace").decode()[:MAX_HEADER]
 
 
 def idempotency_key(header: str | None) -> str | None:

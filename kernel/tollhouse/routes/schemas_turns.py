@@ -121,7 +121,9 @@ class Turn(View):
     reply: Reply | None
     usage: TokenCount | None
     error: dict[str, Any] | None
-    warnings: list[str] = Field(description="Soft limits that were used up: the turn ran, and somebody should know.")
+    warnings: list[str] = Field(
+        description="Soft limits that were used up, and what of the request was ignored, cut or moved. The turn ran."
+    )
 
     @classmethod
     def of(cls, result: TurnResult) -> Turn:

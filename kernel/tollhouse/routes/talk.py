@@ -14,7 +14,7 @@ from tollhouse.gateway.large_json import LargeJsonRoute, forget_json
 from tollhouse.plugin.errors import InvalidInput
 from tollhouse.plugin.ports import Conversations, Files, Turns
 from tollhouse.routes import schemas_turns as s
-from tollhouse.routes.common import Cursor, Items, Limit, answers, idempotency_key, inside, items
+from tollhouse.routes.common import Cursor, Items, Limit, answers, idempotency_key, in_one_line, inside, items
 
 router = APIRouter(route_class=LargeJsonRoute)
 LARGE = frozenset({"POST /turns", "POST /uploads"})
@@ -39,7 +39,12 @@ UPLOAD_BODY: dict[str, Any] = {
     }
 }
 REPLAYED: dict[int | str, dict[str, Any]] = {
-    200: {"headers": {"Idempotent-Replayed": {"description": "`true` for an answer that was given before.", "schema": TRUE}}}
+    200: {
+        "headers": {
+            "Idempotent-Replayed": {"description": "`true` for an answer that was given before.", "schema": TRUE},
+            "X-Turn-Warning": {"description": "The same as `warnings`, in one line.", "schema": {"type": "string"}},
+        }
+    }
 }
 
 
@@ -53,6 +58,8 @@ async def run_turn(request: Request, response: Response, body: s.CreateTurn, key
         result = await port(request, Turns).run(wanted)
     if result.replayed:
         response.headers["Idempotent-Replayed"] = "true"
+    if result.warnings:
+        response.headers["X-Turn-Warning"] = in_one_line(result.warnings)
     return s.Turn.of(result)
 
 

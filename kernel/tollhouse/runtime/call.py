@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
@@ -25,8 +26,9 @@ from tollhouse.plugin.errors import (
 from tollhouse.plugin.llm import Completion, CompletionRequest, LLMBackend, TokenUsage
 from tollhouse.records import record
 from tollhouse.runtime.bounds import text_bound
-from tollhouse.runtime.polish import joined
+from tollhouse.runtime.polish import joined, with_text
 from tollhouse.runtime.prepare import Planned
+from tollhouse.runtime.thinking import without_thinking
 from tollhouse.store.json_text import clean, clean_part
 
 log = logging.getLogger(__name__)
@@ -115,13 +117,14 @@ async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]
     cut = False
     try:
         completion, cut = _checked(await _bounded(bound, request), call)
-        _refuse_empty(completion)
+        answer = _answer(completion)
+        _refuse_empty(answer)
     except BackendError as error:
         error.detail = clean(error.detail)
         calls.append(_record(call, started, completion, error, cut))
         raise
     calls.append(_record(call, started, completion, None, cut))
-    return completion
+    return answer
 
 
 async def _bounded(bound: Bound, request: CompletionRequest) -> Any:
@@ -160,6 +163,13 @@ def _checked(found: Any, call: Call) -> tuple[Completion, bool]:
     finish = "length" if cut else found.finish if found.finish in FINISHES else "stop"
     parts, model, request_id = tuple(map(clean_part, kept)), _word(found.model), _word(found.request_id)
     return Completion(parts, found.usage, finish, model, request_id), cut
+
+
+def _answer(completion: Completion) -> Completion:
+    """Without what the model thought aloud; that was paid for, so the record of the call still has it."""
+    text = joined(completion.parts)
+    answer = without_thinking(text)
+    return completion if answer == text else replace(completion, parts=with_text(completion.parts, answer))
 
 
 def _word(found: Any) -> str | None:

@@ -48,7 +48,7 @@ async def polish(version: PromptVersion, completion: Completion) -> Polished:
         text, finish = text[: post.max_characters], "length"
     if post.footer:
         text = f"{text}\n\n{post.footer}"
-    return Polished(Reply(_with_text(completion.parts, text), finish), problem)
+    return Polished(Reply(with_text(completion.parts, text), finish), problem)
 
 
 def joined(parts: tuple[Part, ...]) -> str:
@@ -56,7 +56,7 @@ def joined(parts: tuple[Part, ...]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
-def _with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+def with_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
     """The same parts with ``text`` in the place of the first text, and no other."""
     others = [part for part in parts if not isinstance(part, Text)]
     place = next((at for at, part in enumerate(parts) if isinstance(part, Text)), 0)

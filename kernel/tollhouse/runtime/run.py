@@ -32,6 +32,8 @@ from tollhouse.runtime.prepare import REPAIR_TOKENS, Candidate, Planned, Prepare
 log = logging.getLogger(__name__)
 
 RETRIES: Final = 2
+ASKED_AGAIN: Final = 1
+"""How often for an answer that cannot be used: each is paid for, and most would be the same again."""
 BACKOFF: Final = 0.5
 MAX_WAIT: Final = 5.0
 """A provider that asks to wait longer than this (seconds) is not waited for."""
@@ -120,7 +122,7 @@ class _Run:
             try:
                 return await self._ask(planned, place)
             except BackendError as error:
-                if not (error.may_retry or isinstance(error, BackendAuthFailed)):
+                if not (error.may_retry or isinstance(error, BackendAuthFailed | BadCompletion)):
                     raise
                 failure = error
                 log.warning("model %s failed: %s", planned.candidate.model, error.http_code)
@@ -168,7 +170,8 @@ class _Run:
     def _pause(self, error: BackendError, tries: int) -> float | None:
         """How long to wait before asking the same model again; None: do not."""
         asked = error.retry_after or 0
-        if not error.may_retry or tries >= RETRIES or asked > MAX_WAIT:
+        most = ASKED_AGAIN if isinstance(error, BadCompletion) else RETRIES if error.may_retry else 0
+        if tries >= most or asked > MAX_WAIT:
             return None
         wait = max(float(asked), BACKOFF * 2**tries * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
         return wait if self._left() - wait >= LEAST else None

@@ -200,7 +200,7 @@ class Admission:
         hold = Hold(new_id(), ask.turn_id, ask.attempt, fit.lines)
         begins = conversation_id is None and ask.request.store
         talk_id = new_id() if begins else conversation_id
-        warnings = self.policy.warnings(case, fit)
+        warnings = self.policy.warnings(case, fit) + prepared.notes
         return Admitted(ask, case, hold, prepared, fit.max_output_tokens, offer.prices, talk_id, begins, warnings, offer.broken)
 
     # -- what is sent --------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_the_system_prompt_comes_first_and_knows_where_it_is(make: Any) -> None:
         Message("system", (Text("Guide of Acme for Ann (de) on web, 2026-03-02"),)),  # it is tomorrow in Berlin
         make.user("Hi"),
     )
-    assert (found.timeout, found.estimate.max_output_tokens, found.ignored) == (120, 1024, ())
+    assert (found.timeout, found.estimate.max_output_tokens, found.notes) == (120, 1024, ())
 
 
 def test_a_name_cannot_pretend_to_be_instructions(make: Any) -> None:
@@ -128,11 +128,12 @@ def test_parameters(make: Any) -> None:
     wishes = {"temperature": 1.5, "seed": 9, "n": 4, "tools": [], "max_tokens": 50, "top_p": None}
     found = prepare(version, make.surroundings(), make.user("Hi"), (), (), wishes, [ONE])
     assert found.parameters == {"temperature": 1.5, "seed": 1}
-    assert found.ignored == ("seed", "n", "tools")
+    assert found.notes == ("Ignored, because this agent does not open it: n, seed, tools.",)
     assert found.estimate.max_output_tokens == 50
     for name in ("max_tokens", "max_completion_tokens"):
         raised = prepare(version, make.surroundings(), make.user("Hi"), (), (), {name: 10**9}, [ONE])
         assert raised.estimate.max_output_tokens == 100
+        assert raised.notes == ("A reply of this agent has at most 100 tokens; more was asked for.",)
     assert version.spec.parameters == {"temperature": 0.2, "seed": 1}
 
 

@@ -55,7 +55,7 @@ async def test_output_is_bounded_by_what_was_granted_and_by_the_version(world: A
     assert [request.max_output_tokens for request in world.primary.requests] == [40, 100]
 
 
-@pytest.mark.parametrize("error", [BackendRateLimited, BackendUnavailable, BadCompletion])
+@pytest.mark.parametrize("error", [BackendRateLimited, BackendUnavailable])
 async def test_a_retryable_error_is_tried_again_twice_then_the_fallback_answers(
     world: Any, make: Any, error: type[BackendError]
 ) -> None:
@@ -149,14 +149,54 @@ async def test_a_plugin_that_answers_with_something_else(world: Any, make: Any, 
     with pytest.raises(RunFailed) as failed:
         await world.run()
     assert isinstance(failed.value.error, BadCompletion)
-    assert len(failed.value.calls) == 3
+    assert len(failed.value.calls) == 2
+
+
+async def test_an_answer_that_cannot_be_used_is_asked_for_once_more_and_then_of_the_other_model(world: Any, make: Any) -> None:
+    """Each is paid for: nobody asks three times, and whoever asked us is not told to ask again."""
+    world.primary.steps = [make.completion("  "), make.completion("  ")]
+    world.fallback.steps = [make.completion("from the second")]
+    outcome = await world.run(make.version(fallback=make.fallback_choice))
+    assert outcome.reply.text == "from the second"
+    assert [call.outcome for call in outcome.calls] == ["bad_completion", "bad_completion", "ok"]
+    world.primary.steps = [make.completion("  "), make.completion("  ")]
+    with pytest.raises(RunFailed) as failed:
+        await world.run()
+    assert not failed.value.error.may_retry
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("<think>\nHm.\n</think>\n\nHello.", "Hello."),
+        ("  <thinking>Hm.</thinking>Hello.", "Hello."),
+        ("<think></think>\n\nHello.", "Hello."),
+        ("<think>One.</think>\n<think>Two.</think>Hello.", "Hello."),
+        ("Hm, they greet me.\n</think>\n\nHello.", "Hello."),  # the prompt had the opening tag
+        ("The tag `</think>` ends a thought.", "The tag `</think>` ends a thought."),
+        ("Write <think>so</think> in your prompt.", "Write <think>so</think> in your prompt."),
+        ("Hello. <think>Done?</think>", "Hello. <think>Done?</think>"),
+        ("Hello.", "Hello."),
+    ],
+)
+async def test_what_a_model_thinks_aloud_is_not_for_customers(world: Any, make: Any, said: str, shown: str) -> None:
+    world.primary.steps = [make.completion(said)]
+    outcome = await world.run()
+    assert outcome.reply.text == shown
+
+
+async def test_thoughts_that_used_up_the_whole_length_leave_no_answer(world: Any, make: Any) -> None:
+    world.primary.steps = [Completion((Text("<think>Let me see"),), TokenUsage(5, 100), "length")]
+    outcome = await world.run()
+    assert (outcome.reply.text, outcome.reply.finish) == ("", "length")
+    assert outcome.calls[0].output_bound == len("<think>Let me see"), "it was paid for"
 
 
 async def test_an_empty_reply_is_none(world: Any, make: Any) -> None:
-    world.primary.steps = [make.completion("  ", output=4), Completion((), TokenUsage(1, 0)), make.completion("now")]
+    world.primary.steps = [make.completion("  ", output=4), make.completion("now")]
     outcome = await world.run()
     assert outcome.reply.text == "now"
-    assert [(call.outcome, call.answered) for call in outcome.calls] == [("bad_completion", True)] * 2 + [("ok", True)]
+    assert [(call.outcome, call.answered) for call in outcome.calls] == [("bad_completion", True), ("ok", True)]
     assert outcome.calls[0].usage == TokenUsage(output=4)
     world.primary.steps = [make.completion("", "length", input=1, output=500)]
     assert (await world.run()).reply.finish == "length"

@@ -38,7 +38,8 @@ class TurnResult:
     """A turn and what came of it. ``replayed``: it had run before, and nothing was charged now. ``external_id`` is the
     request's own: with it and the same body, a turn that failed runs again and stays one turn.
 
-    ``warnings``: sentences about soft limits that were used up when it was admitted.
+    ``warnings``: sentences about soft limits that were used up when it was admitted, and about what of the request was ignored,
+    cut or moved.
     """
 
     id: str

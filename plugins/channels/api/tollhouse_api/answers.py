@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tollhouse.plugin import AgentInfo, TurnResult
@@ -11,26 +12,27 @@ from tollhouse_api.errors import TurnFailed
 FINISHES: Final = frozenset({"stop", "length", "content_filter"})
 
 
-def completion(result: TurnResult, model: str) -> dict[str, Any]:
-    """``chat.completion``."""
+def completion(result: TurnResult, model: str, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """``chat.completion``, with a member of ours where there is something to tell: ``warnings``."""
     text, finish = _reply(result)
     message = {"role": "assistant", "content": text, "refusal": None}
     return {
         **_head(result, model, "chat.completion"),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
         "usage": usage(result),
+        **_told(warnings),
     }
 
 
-def stream(result: TurnResult, model: str, *, with_usage: bool) -> bytes:
-    """The whole event stream: the reply is one chunk of it."""
+def stream(result: TurnResult, model: str, warnings: Sequence[str] = (), *, with_usage: bool) -> bytes:
+    """The whole event stream: the reply is one chunk of it. ``warnings`` stand in the chunk that ends the reply."""
     text, finish = _reply(result)
     head = _head(result, model, "chat.completion.chunk")
     tail: dict[str, Any] = {"usage": None} if with_usage else {}
     chunks = [
         {**head, "choices": [_delta({"role": "assistant", "content": ""})], **tail},
         {**head, "choices": [_delta({"content": text})], **tail},
-        {**head, "choices": [_delta({}, finish)], **tail},
+        {**head, "choices": [_delta({}, finish)], **tail, **_told(warnings)},
     ]
     if with_usage:
         chunks.append({**head, "choices": [], "usage": usage(result)})
@@ -58,6 +60,10 @@ def model_object(agent: AgentInfo, owner: str) -> dict[str, Any]:
 
 def _head(result: TurnResult, model: str, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{result.id}", "object": kind, "created": int(result.created_at.timestamp()), "model": model}
+
+
+def _told(warnings: Sequence[str]) -> dict[str, Any]:
+    return {"warnings": list(warnings)} if warnings else {}
 
 
 def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ _MESSAGE: Final[dict[str, Any]] = {
 }
 _REQUEST: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "Other fields of OpenAI's are ignored, or refused by name where they would change the answer.",
+    "description": "Other fields of OpenAI's are ignored, which `warnings` and X-Turn-Warning tell, or refused by name.",
     "required": ["model", "messages"],
     "properties": {
         "model": {"type": "string", "description": "An agent's short name.", "minLength": 1, "maxLength": 200},
@@ -108,6 +108,11 @@ _COMPLETION: Final[dict[str, Any]] = {
         "model": _TEXT,
         "choices": {"type": "array", "items": _CHOICE},
         "usage": _USAGE,
+        "warnings": {
+            "type": "array",
+            "items": _TEXT,
+            "description": "Soft limits that are used up, and what of the request was ignored, cut or moved. Absent if empty.",
+        },
     },
 }
 _MODEL: Final[dict[str, Any]] = {
@@ -132,7 +137,7 @@ _ANSWERED: Final = TurnResult(
 _HEADERS_BACK: Final[dict[str, Any]] = {
     "X-Turn-Id": {"description": "The turn: `GET /api/v1/turns/{id}`.", "schema": _TEXT},
     "X-Conversation-Id": {"description": "The stored conversation, if there is one.", "schema": _TEXT},
-    "X-Turn-Warning": {"description": "Soft limits that are used up.", "schema": _TEXT},
+    "X-Turn-Warning": {"description": "The same as `warnings`, in one line.", "schema": _TEXT},
     "Idempotent-Replayed": {"description": "`true` for an answer that was given before.", "schema": _TEXT},
 }
 

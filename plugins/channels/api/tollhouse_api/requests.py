@@ -1,4 +1,5 @@
-"""From OpenAI's request to ours. Fields that we do not know are ignored; those we know and cannot do are refused."""
+"""From OpenAI's request to ours. Fields that we do not know are ignored, and that is told; those we know and cannot do are
+refused."""
 
 from __future__ import annotations
 
@@ -25,6 +26,12 @@ PASSED_ON: Final = frozenset(
     }
 )
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "opus": "audio/ogg", "ogg": "audio/ogg"}
+WITHOUT_EFFECT: Final = frozenset(
+    {"user", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
+)
+"""What OpenAI's clients send for OpenAI's own books: no answer would be another one."""
+KNOWN_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}", re.ASCII)
+MAX_NAMED: Final = 20
 MAX_MESSAGES: Final = 2_000
 MAX_EXTERNAL_ID: Final = 255
 
@@ -84,7 +91,7 @@ class StreamOptions(BaseModel):
 class ChatRequest(BaseModel):
     """The body of ``POST /v1/chat/completions``."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     model: str = Field(min_length=1, max_length=200)
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -113,6 +120,12 @@ class ChatRequest(BaseModel):
     def with_usage(self) -> bool:
         """Whether the stream ends with a usage chunk."""
         return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields with a value that nothing here reads, as far as they are names that can be repeated."""
+        named = [name for name, value in (self.model_extra or {}).items() if value not in (None, False, [], {})]
+        return sorted(name for name in named if KNOWN_NAME.fullmatch(name) and name not in WITHOUT_EFFECT)[:MAX_NAMED]
 
 
 def parse(body: bytes) -> ChatRequest:

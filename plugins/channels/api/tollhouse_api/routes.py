@@ -18,6 +18,7 @@ from tollhouse_api import answers, requests
 from tollhouse_api.errors import ModelNotFound, UnknownEndpoint
 from tollhouse_api.reference import CHAT_COMPLETIONS, MODEL, MODELS
 
+MAX_HEADER = 2_000
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -54,14 +55,15 @@ async def chat_completions(request: Request) -> Response:
     extra = {"x-turn-id": result.id}
     if result.conversation_id is not None:
         extra["x-conversation-id"] = result.conversation_id
-    if result.warnings:
-        extra["x-turn-warning"] = " ".join(result.warnings).encode("ascii", "replace").decode()
+    warnings = [*result.warnings, *(f"Ignored, because agents do not take it: {name}." for name in wanted.ignored)]
+    if warnings:
+        extra["x-turn-warning"] = " ".join(warnings).encode("ascii", "replace").decode()[:MAX_HEADER]
     if result.replayed:
         extra["idempotent-replayed"] = "true"
     if wanted.stream:
-        body = answers.stream(result, wanted.model, with_usage=wanted.with_usage)
+        body = answers.stream(result, wanted.model, warnings, with_usage=wanted.with_usage)
         return Response(body, media_type="text/event-stream", headers=extra)
-    return _json(answers.completion(result, wanted.model), extra)
+    return _json(answers.completion(result, wanted.model, warnings), extra)
 
 
 async def list_models(request: Request) -> Response:
