@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from tollhouse.gateway.application import Application, build_application
 from tollhouse.gateway.parts import GatewayParts
 from tollhouse.policy.rules import RULES, Rule
-from tollhouse.runtime.outbound import Outbound
 from tollhouse.settings import Settings
 from tollhouse.store.secrets import SecretBox, verify_master_key
 from tollhouse.store.store import Store
+from tollhouse.turns.outbound import Outbound
 from tollhouse.wiring import memory
 from tollhouse.wiring.background import Background
 from tollhouse.wiring.container import Container, build

@@ -59,7 +59,6 @@ from tollhouse.policy.rules import RULES, AccessRequest, Rule
 from tollhouse.reports.sealing import Sealer
 from tollhouse.reports.service import ReportService
 from tollhouse.runtime.media import sniff
-from tollhouse.runtime.outbound import Outbound
 from tollhouse.runtime.run import Runtime
 from tollhouse.settings import Settings
 from tollhouse.store import outbox
@@ -79,6 +78,7 @@ from tollhouse.turns.catalog import AgentCatalog
 from tollhouse.turns.forget import forget_replies
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.offer import Caches
+from tollhouse.turns.outbound import Outbound
 from tollhouse.turns.ports import CatalogPort, TurnsPort, UsagePort
 from tollhouse.turns.service import TurnService
 from tollhouse.turns.settle import Settlement

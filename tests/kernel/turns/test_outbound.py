@@ -13,7 +13,7 @@ import pytest
 from tests.hosts import INSIDE as INSIDE_HOSTS
 from tollhouse.host.addresses import is_private_name, is_public
 from tollhouse.plugin.errors import InvalidInput, TooLarge
-from tollhouse.runtime.outbound import Outbound
+from tollhouse.turns.outbound import Outbound
 
 INSIDE, OUTSIDE = "127.0.0.1", "127.0.0.77"  # the second one plays the public internet
 PNG = (
