@@ -5,7 +5,7 @@ All of it happens outside any transaction.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -19,6 +19,8 @@ from tollhouse.runtime.prepare import Planned, Prepared
 MAX_MEDIA = 10
 MAX_PAST_MEDIA = 20
 """How many files of a history that came with the request are sent along: the newest. Of the others the model is told."""
+MAX_BYTES = 32 * 1024 * 1024
+"""Bytes of all files of one call: those of its message, and of its history as many as are left over, the newest."""
 Found = tuple[Part, FileRef | None]
 """A part, and what it is recorded as if it is not stored yet."""
 
@@ -58,11 +60,19 @@ class MediaLoader:
         """
         if len(parts) > MAX_MEDIA and sum(isinstance(part, Media) for part in parts) > MAX_MEDIA:
             raise InvalidInput(f"At most {MAX_MEDIA} files can be sent with one message.", field="parts")
-        found = [await self._open(who, part, f"parts.{place}") for place, part in enumerate(parts)]
-        past = [
-            await _each(message, f"history.{place}", partial(self._open, who)) if _has_media(message) else message
-            for place, message in enumerate(_newest(history))
-        ]
+        found: list[Found] = []
+        for place, part in enumerate(parts):
+            found.append(await self._open(who, part, f"parts.{place}"))
+            _check_size(found, f"parts.{place}")
+        past: list[Message] = []
+        room = MAX_BYTES - _size(part for part, _ in found)
+        for place, message in reversed(list(enumerate(_newest(history)))):
+            if _has_media(message):
+                message = await _each(message, f"history.{place}", partial(self._open, who))
+                room -= _size(message.parts)
+                message = message if room >= 0 else _named(message)
+            past.append(message)
+        past.reverse()
         return _resolved(found, past)
 
     async def fetch(self, opened: Resolved) -> Resolved:
@@ -73,7 +83,10 @@ class MediaLoader:
         """
         if not _lacks_bytes(opened.parts) and not any(_bare(message) for message in opened.history):
             return opened
-        found = [await self._fetched(part, f"parts.{place}") for place, part in enumerate(opened.parts)]
+        found: list[Found] = []
+        for place, part in enumerate(opened.parts):
+            found.append(await self._fetched(part, f"parts.{place}"))
+            _check_size(found, f"parts.{place}")
         past = [
             await _each(message, f"history.{place}", self._fetched) if _bare(message) else message
             for place, message in enumerate(opened.history)
@@ -118,28 +131,45 @@ class MediaLoader:
         """The prepared call with the bytes of pictures from its history."""
         if not any(_bare(message) for plan in prepared.estimate.per_candidate for message in plan.messages):
             return prepared
-        plans = []
-        for plan in prepared.estimate.per_candidate:
-            plans.append(await self._hydrate_plan(who, plan))
+        loaded: dict[str, Part] = {}
+        plans = [await self._hydrate_plan(who, plan, loaded) for plan in prepared.estimate.per_candidate]
         estimate = replace(prepared.estimate, per_candidate=tuple(plans))
         return replace(prepared, messages=plans[0].messages, estimate=estimate)
 
-    async def _hydrate_plan(self, who: Principal, plan: Planned) -> Planned:
-        messages = []
-        for message in plan.messages:
+    async def _hydrate_plan(self, who: Principal, plan: Planned, loaded: dict[str, Part]) -> Planned:
+        """The newest files first, as far as their bytes are few enough; ``loaded``: what another plan has needed too."""
+        room, messages = MAX_BYTES - _size(part for message in plan.messages for part in message.parts), []
+        for message in reversed(plan.messages):
             if _bare(message):
-                message = Message(message.role, tuple([await self._load(who, part) for part in message.parts]))
+                parts: list[Part] = []
+                for part in reversed(message.parts):
+                    if isinstance(part, Media) and part.data is None and part.file_id is not None:
+                        part = await self._load(who, part, part.file_id, room, loaded)
+                        room -= _size((part,))
+                    parts.append(part)
+                message = Message(message.role, tuple(reversed(parts)))
             messages.append(message)
-        return replace(plan, messages=tuple(messages))
+        return replace(plan, messages=tuple(reversed(messages)))
 
-    async def _load(self, who: Principal, part: Part) -> Part:
-        if not isinstance(part, Media) or part.data is not None or part.file_id is None:
-            return part
-        try:
-            ref, data = await self._files.open(who, part.file_id)
-        except NotFound:
-            return Text(f"({part.type} that is no longer there)")
-        return _media(ref, data, part.file_id)
+    async def _load(self, who: Principal, part: Media, file_id: str, room: int, loaded: dict[str, Part]) -> Part:
+        if part.size > room:
+            return Text(f"({part.type} that was sent before)")
+        if file_id not in loaded:
+            try:
+                ref, data = await self._files.open(who, file_id)
+                loaded[file_id] = _media(ref, data, file_id)
+            except NotFound:
+                loaded[file_id] = Text(f"({part.type} that is no longer there)")
+        return loaded[file_id]
+
+
+def _size(parts: Iterable[Part]) -> int:
+    return sum(len(part.data) for part in parts if isinstance(part, Media) and part.data is not None)
+
+
+def _check_size(found: Sequence[Found], where: str) -> None:
+    if _size(part for part, _ in found) > MAX_BYTES:
+        raise InvalidInput(f"All files of one message have at most {MAX_BYTES // 1024**2} MB together.", field=where)
 
 
 def _resolved(found: Sequence[Found], history: Sequence[Message]) -> Resolved:
@@ -167,6 +197,12 @@ def _newest(history: Sequence[Message]) -> Sequence[Message]:
                 parts.append(part)
         kept.append(Message(message.role, tuple(reversed(parts))))
     return kept[::-1]
+
+
+def _named(message: Message) -> Message:
+    """The message with its files named only."""
+    parts = [Text(f"({part.type} that was sent before)") if isinstance(part, Media) else part for part in message.parts]
+    return Message(message.role, tuple(parts))
 
 
 def _has_media(message: Message) -> bool:

@@ -281,6 +281,33 @@ async def test_a_history_that_came_along_has_its_files_too(world: World, monkeyp
     assert refused.value.errors[0].pointer == "#/history/1/parts/0/file_id"
 
 
+async def test_all_files_of_a_call_have_a_size_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message is refused; of its history the newest are sent along, whether it is kept here or by the client."""
+    shop = await open_shop(world.store, CALLS_3, spec={"modalities": ["text", "image"]})
+    caller = await world.caller(shop.tenant_id, await add_customer(world.store, shop))
+    monkeypatch.setattr(media, "MAX_BYTES", 3 * len(PNG))
+    picture = th.Media("image", "image/png", data=PNG, size=len(PNG))
+    with pytest.raises(th.InvalidInput, match="together") as refused:
+        await world.container.turns.run(caller, say(parts=(th.Text("Look"), *[picture] * 4)))
+    assert refused.value.errors[0].pointer == "#/parts/4"
+    said = th.Message("user", (th.Text("Look"), picture))
+    first = await world.container.turns.run(caller, say(parts=(picture, picture), history=(said, said), store=True))
+    assert _pictures(world) == ["(image that was sent before)", PNG, PNG, PNG]
+    for _ in range(2):
+        await world.container.turns.run(caller, say(parts=(picture,), conversation=first.conversation_id, store=True))
+    assert _pictures(world) == ["(image that was sent before)", PNG, PNG, PNG]
+
+
+def _pictures(world: World) -> list[bytes | str | None]:
+    """What the model was sent of pictures, in order."""
+    sent = [part for message in world.model.calls[-1].messages for part in message.parts]
+    return [
+        part.data if isinstance(part, th.Media) else part.text
+        for part in sent
+        if isinstance(part, th.Media) or "sent before" in part.text
+    ]
+
+
 async def test_a_connection_that_cannot_be_used_leaves_the_answer_to_the_other(world: World) -> None:
     """Its plugin was removed, or what is stored for it does not fit it any more: the admin is told, the customer is served."""
     gone, key = new_id(), {"model": "m"}

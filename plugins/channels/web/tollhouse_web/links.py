@@ -73,7 +73,7 @@ def _trimmed(url: str) -> str:
 
 def _link(href: str, inside: Sequence[Token], title: str = "") -> Iterator[Token]:
     host = host_of(href)
-    said = "".join(token.content or " " for token in inside)
+    said = "".join(" " if token.type in ("softbreak", "hardbreak") else token.content for token in inside)
     if host is None:
         yield from inside
         if href and href not in said:

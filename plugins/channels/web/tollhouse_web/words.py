@@ -428,15 +428,15 @@ def too_large(most: int) -> str:
 
 
 _KINDS = {
-    "image": "pictures (PNG, JPEG, GIF, WebP)",
-    "audio": "sound (WAV, MP3, Ogg, M4A, WebM)",
-    "file": "PDF and plain text",
+    "image": ("pictures (PNG, JPEG, GIF, WebP)",),
+    "audio": ("sound (WAV, MP3, Ogg, M4A, WebM)",),
+    "file": ("PDF", "plain text"),
 }
 
 
 def wrong_kind(agent: str, modalities: Collection[str]) -> str:
     """``{name}`` is put in by the script."""
-    kinds = [text for name, text in _KINDS.items() if name in modalities]
+    kinds = [text for name, texts in _KINDS.items() if name in modalities for text in texts]
     takes = f"{agent} takes {listed(kinds)}" if kinds else f"{agent} reads what you write, and no files"
     return f"{{name}}: {takes}. Save it as one of these, or leave it out." if kinds else f"{{name}}: {takes}."
 
