@@ -84,7 +84,7 @@ class Stage:
             return None
 
         relay = self.new_relay()
-        handlers = JobHandlers(self.new_job(relay), chore, chore, chore, chore, chore, alarm)
+        handlers = JobHandlers(self.new_job(relay), chore, chore, chore, chore, chore, chore, alarm)
         return Jobs(self.store, handlers, relay, concurrency=concurrency)
 
     # -- collaborators ------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ async def test_late_periodic_jobs_end_at_once(stage: Any) -> None:
     async def alarm(code: str, message: str) -> None:
         raise AssertionError
 
-    jobs = Jobs(stage.store, JobHandlers(stage.job, chore, chore, chore, chore, chore, alarm), stage.relay)
+    jobs = Jobs(stage.store, JobHandlers(stage.job, chore, chore, chore, chore, chore, chore, alarm), stage.relay)
     await jobs.app.tasks["usage.sweep"].func(timestamp=int(time.time()) - 600)
     assert ran == []
     await jobs.app.tasks["usage.sweep"].func(timestamp=int(time.time()))
@@ -64,7 +64,7 @@ async def test_periodic_tasks_run(stage: Any) -> None:
         return None
 
     stop = asyncio.Event()
-    jobs = Jobs(stage.store, JobHandlers(stage.job, sweep, chore, chore, chore, chore, alarm), stage.relay)
+    jobs = Jobs(stage.store, JobHandlers(stage.job, sweep, chore, chore, chore, chore, chore, alarm), stage.relay)
     running = asyncio.create_task(jobs.run(stop))
     await asyncio.wait_for(swept.wait(), 30)
     stop.set()
@@ -80,7 +80,7 @@ async def test_missing_partitions_are_an_alarm(stage: Any) -> None:
     async def chore() -> None:
         return None
 
-    jobs = Jobs(stage.store, JobHandlers(stage.job, chore, chore, chore, chore, chore, alarm), stage.relay)
+    jobs = Jobs(stage.store, JobHandlers(stage.job, chore, chore, chore, chore, chore, chore, alarm), stage.relay)
     await jobs.ensure_partitions()
     assert await jobs.partitions_ahead() == 12
     assert alarms == []
