@@ -38,6 +38,7 @@ async def show(desk: Desk) -> Response:
     rows = await desk.parts.reports.usage(desk.tenant.id, by, first, last, order="key" if by == "day" else "cost")
     earned = await _margins(desk, rows, by, first, last)
     days = rows if by == "day" else await desk.parts.reports.usage(desk.tenant.id, "day", first, last)
+    used = {(row.key, row.currency) for row in rows}
     values: dict[str, Any] = {
         "by": by,
         "first": first,
@@ -46,7 +47,7 @@ async def show(desk: Desk) -> Response:
         "rows": _shown(rows, by),
         "count": len(rows),
         "margins": earned,
-        "apart": [one for key, one in earned.items() if key not in {(row.key, row.currency) for row in rows} and one.revenue],
+        "apart": [one for key, one in earned.items() if key not in used and one.revenue],
     }
     return desk.page("usage.html", section="usage", chart=_chart(days, first, last), totals=_totals(rows), **values)
 

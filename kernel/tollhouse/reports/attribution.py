@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tollhouse.reports.repository import FRESH, GROUPS, PAID, PAID_DAY, SUMMED
+from tollhouse.reports.repository import FRESH, GROUPS, PAID, PAID_DAY
 from tollhouse.reports.sums import ZONES, Mark
 
 BY: Final = ("agent", "version", "channel")
@@ -61,9 +61,15 @@ def statement(by: str) -> str:
             {PAID} JOIN plan_versions v ON v.tenant_id = o.tenant_id AND v.id = o.plan_version_id
             WHERE o.state = 'paid' AND o.tenant_id = :tenant_id AND {PAID_DAY} BETWEEN :first AND :until
         ),
+        payers AS MATERIALIZED (SELECT user_id, min(day) AS since FROM paid GROUP BY user_id),
         used AS (
-            SELECT user_id, day, {column} AS part, calls FROM ({SUMMED} UNION ALL {FRESH}) u
-            WHERE calls > 0 AND user_id IN (SELECT user_id FROM paid)
+            SELECT s.* FROM payers y CROSS JOIN LATERAL (
+                SELECT user_id, day, {column} AS part, sum(calls) AS calls FROM usage_sums
+                WHERE tenant_id = :tenant_id AND user_id = y.user_id AND day >= y.since AND generation = :generation
+                  AND grain = 'full' AND calls > 0 GROUP BY 1, 2, 3) s
+            UNION ALL
+            SELECT user_id, day, {column}, calls FROM ({FRESH}) u
+            WHERE calls > 0 AND user_id IN (SELECT user_id FROM payers)
         )
         SELECT p.id, p.currency, p.amount_minor, coalesce(u.part::text, '') AS key, coalesce(sum(u.calls), 0)::bigint AS calls
         FROM paid p LEFT JOIN used u ON u.user_id = p.user_id AND u.day >= p.day AND u.day < p.until
@@ -75,7 +81,7 @@ async def read(
     conn: AsyncConnection, tenant_id: UUID, by: str, first: date, last: date, mark: Mark
 ) -> Sequence[Mapping[Any, Any]]:
     """The rows of :func:`statement`. ``mark`` must be of this connection's snapshot."""
-    span = {"first": first, "last": date.max, "until": last, "grain": "full"}
+    span = {"first": first, "until": last}
     values = {"tenant_id": tenant_id, **span, **mark.values(), "generation": mark.generation}
     return (await conn.execute(text(statement(by)), values)).mappings().all()
 

@@ -36,10 +36,9 @@ GROUPS: Final[Mapping[str, tuple[str, str, str]]] = {
     "model": ("model", "g.part", "k.part"),
 }
 _MEASURES = ", ".join(MEASURES)
-_SUMMED = f"""
-    SELECT day, {", ".join(KEYS)}, {_MEASURES} FROM {{table}}
+_TOTALS = f"""
+    SELECT day, {", ".join(KEYS)}, {_MEASURES} FROM usage_totals
     WHERE tenant_id = :tenant_id AND generation = :generation AND grain = :grain AND day BETWEEN :first AND :last"""
-SUMMED, _TOTALS = (_SUMMED.format(table=table) for table in ("usage_sums", "usage_totals"))
 FRESH = f"SELECT day, {', '.join(KEYS)}, {_MEASURES} FROM ({rows_of(f'e.tenant_id = :tenant_id AND {NEW}')}) fresh"
 
 
