@@ -220,6 +220,7 @@ async def test_functions_that_act_for_others_are_granted_by_name(catalogue: asyn
     assert {row["proname"] for row in rows} == {
         "defer_job",
         "ensure_entry_partitions",
+        "raise_price_revision",
         "tenant_by_host",
         "tenant_by_slug",
     }

@@ -38,6 +38,7 @@ class TenantFacts:
     currency: str
     daily_cost_cap: int | None
     cost_currency: str = "USD"
+    price_revision: int = 0
 
 
 @record(frozen=True, slots=True)
@@ -108,7 +109,7 @@ offered AS MATERIALIZED (
 )
 SELECT x.place, app_now() AS now,
     t.slug AS tenant_slug, t.name AS tenant_name, t.status AS tenant_status, t.timezone, t.next_timezone, t.next_timezone_from,
-    t.language AS tenant_language, t.currency AS tenant_currency, t.cost_currency,
+    t.language AS tenant_language, t.currency AS tenant_currency, t.cost_currency, t.price_revision,
     t.daily_cost_cap,
     u.status AS user_status, u.email_verified_at IS NOT NULL AS verified, u.role, u.name AS user_name,
     u.language AS user_language,
@@ -247,6 +248,7 @@ def _tenant(tenant_id: UUID, row: Any) -> TenantFacts:
         row["tenant_currency"],
         row["daily_cost_cap"],
         row["cost_currency"],
+        row["price_revision"],
     )
 
 

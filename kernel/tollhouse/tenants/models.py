@@ -22,6 +22,8 @@ tenants = global_table(
     texts("hosts"),
     # The tenant's own daily stop: nano-units of model cost per local day; null for none.
     big("daily_cost_cap", null=True),
+    # Raised by the database whenever one of its prices is written: what a process remembers of them is of one number.
+    big("price_revision", default=0),
     # Whether its connections may lead to this machine and the networks behind it: the operator's to say.
     Column("private_addresses", Boolean, nullable=False, server_default=text("false")),
     json("settings"),

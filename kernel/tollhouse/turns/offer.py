@@ -128,7 +128,7 @@ class AtHand:
                 continue
             backend, count, refuses = bound.backend, counter(bound, choice.model), refusals(bound, choice.model)
             found.append(Candidate(choice.connection_id, backend.name, choice.model, info, count, revision, refuses))
-            prices[backend.name, choice.model] = self._prices_for(facts).price(backend.name, choice.model)
+            prices[backend.name, choice.model] = self._prices_for(facts).price(backend.name, choice.model, facts.now)
         if not found:
             raise NoModel(broken)
         return Offer.of(found, prices, broken)
@@ -144,8 +144,9 @@ class AtHand:
         return known if known is not None else self.lookups.get(("connection", connection_id, revision), load)
 
     def _prices_for(self, facts: Facts) -> TenantPrices:
-        """A few seconds old, but never of another currency than limits of cost are counted in now."""
-        currency = facts.tenant.cost_currency
-        if self._prices.currency == currency:
+        """Those of now: of the revision, and in the currency, that came with the facts."""
+        tenant = facts.tenant
+        if (self._prices.revision, self._prices.currency) == (tenant.price_revision, tenant.cost_currency):
             return self._prices
-        return self.lookups.get(("prices", currency), partial(self._caches.prices.reload, facts.tenant.id))
+        wanted = (tenant.price_revision, tenant.cost_currency)
+        return self.lookups.get(("prices", *wanted), partial(self._caches.prices.of, tenant.id, *wanted))

@@ -15,9 +15,7 @@ from tollhouse.usage.models import alarms, prices
 
 Row = Mapping[Any, Any]
 
-_REVISION = text(
-    "SELECT (SELECT count(*) FROM prices WHERE tenant_id = :tenant_id), cost_currency FROM tenants WHERE id = :tenant_id"
-)
+_REVISION = text("SELECT price_revision, cost_currency FROM tenants WHERE id = :tenant_id")
 _COUNTED = text(
     """
     SELECT EXISTS (SELECT 1 FROM counters
@@ -27,7 +25,7 @@ _COUNTED = text(
 
 
 async def revision(conn: AsyncConnection, tenant_id: UUID) -> tuple[int, str]:
-    """Changes whenever a price is set, as rows are only ever added; and the currency in which the tenant counts costs."""
+    """Changes whenever a price is set (the database sees to that); and the currency in which the tenant counts costs."""
     number, currency = (await conn.execute(_REVISION, {"tenant_id": tenant_id})).one()
     return number, currency
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tollhouse.host.caller import Caller
     from tollhouse.store.store import Store
 
-FRESH_SECONDS = 5.0
+FRESH_SECONDS = 1.0
 CACHED_TENANTS = 2048
 MAX_PRICE = 10**15  # a million units for a million tokens: beyond it is a slip of the keyboard
 MILLION = 1_000_000
@@ -175,7 +175,11 @@ def price_of(row: rows.Row) -> Price:
 
 
 class PriceBook:
-    """Prices by tenant, backend and model. A change is seen by every process within five seconds, by this one at once."""
+    """Prices by tenant, backend and model.
+
+    Their revision comes with the facts of every admission, so a change is in force with the next turn in every process. Who has
+    no facts (a page) sees it within a second, and this process at once.
+    """
 
     def __init__(self, store: Store, suggestions: Callable[[], Iterable[tuple[str, ModelPrice]]]) -> None:
         """``suggestions`` gives (backend, price) pairs; called once, when a price is first asked for, off the event loop."""
@@ -191,18 +195,23 @@ class PriceBook:
         return (await self.ready(tenant_id)).price(backend, model, at)
 
     def at_hand(self, tenant_id: UUID) -> TenantPrices | None:
-        """All of them, if this process read them a moment ago; nothing is asked for."""
-        known = self._tenants.get(tenant_id)
-        return known if known is not None and time.monotonic() - known.checked <= FRESH_SECONDS else None
+        """What this process knows of them, of whatever revision; nothing is asked for."""
+        return self._tenants.get(tenant_id)
 
     async def ready(self, tenant_id: UUID) -> TenantPrices:
         """All of them. To be awaited before a transaction that locks something: whoever waits for a connection while holding
         locks holds up everybody else."""
-        return self.at_hand(tenant_id) or await self._read(tenant_id)
+        known = self._tenants.get(tenant_id)
+        if known is not None and time.monotonic() - known.checked <= FRESH_SECONDS:
+            return known
+        return await self._read(tenant_id)
 
-    async def reload(self, tenant_id: UUID) -> TenantPrices:
-        """The same, read now."""
-        self.forget(tenant_id)
+    async def of(self, tenant_id: UUID, revision: int, currency: str) -> TenantPrices:
+        """The same, not older than this revision."""
+        known = self.at_hand(tenant_id)
+        if known is not None and known.revision >= revision and known.currency == currency:
+            return known
+        self.forget(tenant_id)  # and what somebody began to read before
         return await self._read(tenant_id)
 
     def forget(self, tenant_id: UUID) -> None:

@@ -300,11 +300,11 @@ def worst_prices(versions: VersionCache, book: PriceBook, connections: Connectio
             return 0, 0, True
         chosen = choose(agent.versions, bucket(tenant.id, agent.id, facts.user.id))
         spec = (await versions.get(tenant.id, chosen)).spec
-        found = []
+        found, prices = [], await book.of(tenant.id, tenant.price_revision, tenant.cost_currency)
         for choice in spec.choices:
             if choice.connection_id in facts.connections:
                 connection = await connections.get(tenant.id, choice.connection_id)
-                found.append(await book.get(tenant.id, connection.plugin, choice.model))
+                found.append(prices.price(connection.plugin, choice.model, facts.now))
         known = [price for price in found if price is not None]
         most_in = max((price.input_per_million for price in known), default=0)
         return most_in, max((price.output_per_million for price in known), default=0), len(known) == len(found)

@@ -1,3 +1,3 @@
 """The revision that this code needs; a test compares it with the newest migration."""
 
-HEAD = "0011"
+HEAD = "0012"
