@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.growth import assert_linear
 from tollhouse.plugin.content import Media, Message, Text
 from tollhouse.plugin.errors import ContextTooLong, InvalidInput
 from tollhouse.plugin.llm import ModelInfo
@@ -345,3 +346,13 @@ def test_a_document_holds_what_the_window_has_left_at_most(make: Any) -> None:
     assert held[2] == 128_000 - 1_000
     told = prepare(version, make.surroundings(), said, (), (), {}, [Candidate(UUID(int=1), "fake", "m1")])
     assert told.estimate.input_tokens > 3_000_000, "nobody knows the window"
+
+
+@pytest.mark.parametrize("unit", ["é", "word ", "<client ", "с", "1|!", "\u200b", "ﬁ", "client_instruction "])
+def test_instructions_of_a_client_are_looked_through_in_time_by_their_length(unit: str) -> None:
+    assert_linear(harmless, lambda size: unit * (size // len(unit)), start=3_000, end=192_000, memory=40.0)
+
+
+def test_endless_instructions_are_refused(make: Any) -> None:
+    with pytest.raises(InvalidInput, match="System messages have at most 200,000 characters together"):
+        prepare(make.version(), make.surroundings(), make.user("Hi"), [], ["é" * 100_001, "é" * 100_000], {}, [ONE])
