@@ -151,10 +151,16 @@ async def test_ones_own_ids_show_what_another_tenant_must_not_see(cluster: Clust
         assert len(seen) >= 40, sorted(seen)
 
 
+async def kept(house: House, tenant: Furnished) -> Mapping[str, str]:
+    """What there is, but for the record of who has tried its doors in vain: whoever comes to them may leave a line there."""
+    found = await digest(house.store, tenant.tenant_id)
+    return {name: one for name, one in found.items() if name != "sign_in_failures"}
+
+
 async def test_at_another_tenants_address_one_is_nobody(cluster: Cluster, tmp_path: Path) -> None:
     async with open_house(cluster.dsn, tmp_path) as house:
         own, other = await furnish(house, "own"), await furnish(house, "other")
-        before = await digest(house.store, other.tenant_id)
+        before = await kept(house, other)
         there = {**other.ids, "link": own.ids["link"]}
         wrong: list[str] = []
         for header in (None, other.slug):
@@ -170,7 +176,7 @@ async def test_at_another_tenants_address_one_is_nobody(cluster: Cluster, tmp_pa
                         if normal(answer) != normal(without):
                             wrong.append(f"{name} {header}: {one.name}: another answer than nobody gets")
         assert not wrong, "\n".join(wrong)
-        assert await digest(house.store, other.tenant_id) == before
+        assert await kept(house, other) == before
 
 
 def _header(header: str | None) -> Mapping[str, str]:

@@ -26,6 +26,7 @@ from tollhouse.store import audit
 from tollhouse.store.audit import Actor
 from tollhouse.store.scope import OPERATOR
 from tollhouse.store.store import Store
+from tollhouse.tenants.repository import names_of
 from tollhouse.tenants.scoping import within
 
 
@@ -105,7 +106,7 @@ class AccountService:
             EmailTaken: somebody has this e-mail; of parallel tries one succeeds.
             RateLimited: too many were made from there.
         """
-        email = self._check(email, password, name)
+        email = await self._check(tenant_id, email, password, name)
         if address is not None:
             throttle = self.users.throttle
             device = throttle.devices.device(tenant_id, browser.sent) if browser is not None else None
@@ -122,7 +123,7 @@ class AccountService:
         Raises:
             InvalidInput, EmailTaken: as for :meth:`register`.
         """
-        email, hashed = await self._checked(email, password)
+        email, hashed = await self._checked(tenant_id, email, password, name)
         async with self.store.transaction(tenant_id) as conn:
             return await self._add_owner(conn, tenant_id, email, hashed, name=name, operator=operator, actor=actor)
 
@@ -146,7 +147,7 @@ class AccountService:
     async def _claim(self, token: str, purpose: Purpose, email: str, password: str, name: str) -> User:
         parsed = links.parse_link(token)
         await links.OneTimeLinks(self.store).peek(token, [purpose])  # no password is hashed for a link that is not valid
-        email, hashed = await self._checked(email, password, name)
+        email, hashed = await self._checked(parsed.tenant_id, email, password, name)
         async with self.store.transaction(parsed.tenant_id) as conn:
             if purpose == "operator" and await _operators(conn):
                 raise LinkInvalid("There is an operator already; ask them to make you one")
@@ -156,22 +157,26 @@ class AccountService:
                 conn, link.tenant_id, email, hashed, name=name, operator=purpose == "operator", actor=actor
             )
 
-    async def _checked(self, email: str, password: str, name: str = "") -> tuple[str, str]:
-        return self._check(email, password, name), await self._passwords.hash(password)
+    async def _checked(self, tenant_id: UUID, email: str, password: str, name: str) -> tuple[str, str]:
+        return await self._check(tenant_id, email, password, name), await self._passwords.hash(password)
 
-    @staticmethod
-    def _check(email: str, password: str, name: str) -> str:
+    async def _check(self, tenant_id: UUID, email: str, password: str, name: str) -> str:
         """The e-mail in its normal form.
 
         Raises:
             InvalidInput: any of these is not valid.
         """
+        names = (name, *await self._names(tenant_id))
         gather(
             lambda: normal_email(email),
-            lambda: check_password(password, email=email.strip()),
+            lambda: check_password(password, email=email.strip(), names=names),
             lambda: clean_text(name, field="name"),
         )
         return normal_email(email)
+
+    async def _names(self, tenant_id: UUID) -> Sequence[str]:
+        async with self.store.transaction(tenant_id) as conn:
+            return await names_of(conn, tenant_id)
 
     async def _add_owner(
         self, conn: AsyncConnection, tenant_id: UUID, email: str, hashed: str, *, name: str, operator: bool, actor: Actor
@@ -266,7 +271,7 @@ class AccountService:
             raise LinkInvalid()
         invited = await self.users.get(tenant_id, link.user_id)
         name = clean_text(name, field="name")
-        check_password(password, email=invited.email)
+        check_password(password, email=invited.email, names=(name, *await self._names(tenant_id)))
         hashed = await self._passwords.hash(password)
         async with self.store.transaction(tenant_id) as conn:
             link = await links.use(conn, parsed, ["invite"])

@@ -26,7 +26,7 @@ from tollhouse.store.rates import networks
 from tollhouse.store.store import Store
 
 Row = Mapping[str, Any]
-Reason = Literal["wrong_password", "blocked", "link"]
+Reason = Literal["wrong_password", "unknown_email", "blocked", "link"]
 SHOWN: Final = ("id", "user_id", "account", "network", "reason", "count", "first_at", "last_at")
 
 
@@ -39,7 +39,7 @@ class SignInFailures:
     async def note(
         self, tenant_id: UUID, reason: Reason, address: str, *, account: str = "", user_id: UUID | None = None
     ) -> None:
-        """One more. ``account``: the e-mail that was tried, if it is one; ``user_id``: who has it."""
+        """One more. ``account``: the e-mail that was tried, if somebody has it; ``user_id``: who."""
         network = printable(networks(address)[0][0], 64)
         key = {"account": account, "network": network, "reason": reason, "hour": func.date_trunc("hour", func.app_now())}
         new = insert(table).values(tenant_id=tenant_id, id=new_id(), user_id=user_id, **key)
@@ -81,7 +81,7 @@ async def everything_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -
 
 
 async def forget_of_user(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> None:
-    """What names a person who is erased, also from before they had an account."""
+    """What names a person who is erased."""
     email = select(users.c.email).where(users.c.tenant_id == tenant_id, users.c.id == user_id).scalar_subquery()
     theirs = (table.c.user_id == user_id) | (table.c.account == email)
     await conn.execute(delete(table).where(table.c.tenant_id == tenant_id, theirs))

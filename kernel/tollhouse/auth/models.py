@@ -88,7 +88,7 @@ one_time_tokens = tenant_table(
 sign_in_failures = tenant_table(
     "sign_in_failures",
     uuid("user_id", null=True),  # who has this e-mail, if somebody has
-    txt("account", default=""),  # the e-mail that was tried; empty for a link, or for what is no e-mail
+    txt("account", default=""),  # the e-mail that was tried, if somebody has it; else empty
     txt("network"),  # the address; of IPv6 its /64
     txt("reason"),
     when("hour", null=False, server_default=text("date_trunc('hour', app_now())")),

@@ -7,7 +7,9 @@ grows beyond what would be answered in time: signing in can neither fill the mem
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib import resources
@@ -23,6 +25,13 @@ T = TypeVar("T")
 
 MIN_CHARS: Final = 8
 MAX_BYTES: Final = 1024
+MIN_DIFFERENT: Final = 4
+LONG: Final = 64
+"""From here on a password may repeat itself: nobody guesses how often."""
+INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters and marks by their category, and nothing to see."""
 THREADS: Final = 2
 QUEUE: Final = 100
 HASHER: Final = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
@@ -72,8 +81,9 @@ class Passwords:
             future.exception()  # retrieved here in case that nobody waits any more
 
 
-def check_password(password: str, *, email: str | None = None, field: str = "password") -> None:
-    """Whether it may become somebody's password: long enough, not among the most common, not the e-mail. No other rule.
+def check_password(password: str, *, email: str | None = None, names: Iterable[str] = (), field: str = "password") -> None:
+    """Whether it may become somebody's password: long enough, with something in it, not among the most common, and not what
+    everybody knows of them: ``email``, or ``names`` (the tenant's, say). No other rule; it is stored as it is, to the letter.
 
     Raises:
         InvalidInput: it may not; says why.
@@ -82,10 +92,23 @@ def check_password(password: str, *, email: str | None = None, field: str = "pas
         raise InvalidInput(f"A password needs at least {MIN_CHARS} characters", field=field)
     if not _hashable(password):
         raise InvalidInput(f"A password is at most {MAX_BYTES} bytes of valid text", field=field)
-    if email is not None and password.casefold() in (email.casefold(), email.split("@", 1)[0].casefold()):
+    seen = _seen(password)
+    if not seen:
+        raise InvalidInput("A password needs characters that can be seen", field=field)
+    if len(set(seen)) < MIN_DIFFERENT and len(password) < LONG:
+        raise InvalidInput(f"A password needs at least {MIN_DIFFERENT} different characters", field=field)
+    if email is not None and seen in {_seen(part) for part in (email, *email.split("@"))}:
         raise InvalidInput("The password must not be your e-mail", field=field)
-    if password.casefold() in common_passwords():
+    if seen in {_seen(name) for name in names}:
+        raise InvalidInput("The password must not be a name that everybody knows", field=field)
+    if password.casefold() in common_passwords() or seen in common_passwords():
         raise InvalidInput("That is one of the most common passwords; choose one that is harder to guess", field=field)
+
+
+def _seen(text: str) -> str:
+    """What of a text the eye tells apart: no case, no width, no blanks, nothing invisible."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(char for char in plain if unicodedata.category(char)[0] not in "CZ" and not INVISIBLE.fullmatch(char))
 
 
 @lru_cache(maxsize=1)

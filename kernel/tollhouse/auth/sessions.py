@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tollhouse.auth import links, repository
 from tollhouse.auth.authenticator import Authenticator
 from tollhouse.auth.errors import AccountBlocked, BadCredentials, LinkInvalid
-from tollhouse.auth.failures import SignInFailures
+from tollhouse.auth.failures import Reason, SignInFailures
 from tollhouse.auth.fields import normal_email, printable
 from tollhouse.auth.passwords import Passwords
 from tollhouse.auth.throttle import LoginThrottle
@@ -75,8 +75,10 @@ class SessionService:
         stored = facts["secret"] if facts is not None else None
         matches, fresh = await self._passwords.verify(password, stored)
         if not matches or facts is None:
-            user_id = None if facts is None else facts["id"]
-            await self.failures.note(tenant_id, "wrong_password", address, account=known, user_id=user_id)
+            # Of an e-mail that nobody has here only that there was one: it may be anything that somebody typed.
+            who = (known, facts["id"]) if facts is not None else ("", None)
+            reason: Reason = "wrong_password" if facts is not None else "unknown_email"
+            await self.failures.note(tenant_id, reason, address, account=who[0], user_id=who[1])
             raise BadCredentials()
         await self._throttle.succeeded(tenant_id, known, address, device=device)
         if facts["status"] == "blocked":

@@ -26,6 +26,7 @@ from tollhouse.store import audit
 from tollhouse.store.audit import Actor
 from tollhouse.store.scope import OPERATOR
 from tollhouse.store.store import Store
+from tollhouse.tenants.repository import names_of
 from tollhouse.tenants.scoping import within
 
 FRESH_LINK: Final = timedelta(minutes=30)
@@ -265,9 +266,10 @@ class UserService:
         tenant_id, user_id, account = principal.tenant_id, principal.user_id, f"user/{principal.user_id}"
         async with self.store.transaction(tenant_id) as conn:
             row = await _existing(conn, tenant_id, user_id)
+            names = await names_of(conn, tenant_id)
             stored = await repository.password_of(conn, tenant_id, user_id)
             age = await repository.session_age(conn, tenant_id, principal.credential_id)
-        check_password(new, email=row["email"], field="new")
+        check_password(new, email=row["email"], names=(row["name"], *names), field="new")
         if not (principal.auth_provider == "link" and age is not None and age < FRESH_LINK):
             # Strangers have no such session, so it counts by itself.
             here = f"session/{principal.credential_id}"

@@ -25,6 +25,12 @@ async def get(conn: AsyncConnection, tenant_id: UUID, *, lock: bool = False) -> 
     return await _row(conn, statement.with_for_update() if lock else statement)
 
 
+async def names_of(conn: AsyncConnection, tenant_id: UUID) -> Sequence[str]:
+    """What everybody calls it."""
+    row = await get(conn, tenant_id)
+    return () if row is None else (row["name"], row["slug"])
+
+
 async def find_by_slug(conn: AsyncConnection, slug: str) -> Row | None:
     """The tenant of a short name, in nobody's scope: the rest of the transaction is in its."""
     return await _found(conn, _BY_SLUG, slug)

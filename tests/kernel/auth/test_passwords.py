@@ -40,6 +40,66 @@ def test_a_bad_password_is_refused_and_the_field_named(password: str) -> None:
     assert caught.value.errors[0].pointer == "#/new"
 
 
+@pytest.mark.parametrize(
+    "password",
+    [
+        " " * 8,
+        " " * 100,
+        "\t" * 8,
+        "\u00a0" * 9,
+        "\u200b" * 12,
+        "\u3164" * 8,
+        "\u2800" * 8,
+        "\x00" * 8,
+        "\x07\x08 \t\r\n\u2028\u2060",
+        "a       ",
+        "aaaaaaaa",
+        "aAaAaAaAaA",
+        "abababab",
+        "1 1 1 1 1",
+        "\u0430" * 8,
+        "\U0001f600" * 8,
+        "ｐａｓｓｗｏｒｄ",
+        " password ",
+        "pass word",
+        "me@example.test ",
+        "ME@example.TEST",
+        "somebody",
+        "some body",
+        "ｓｏｍｅｂｏｄｙ",
+        "example.test",
+        "Corner Shop",
+        "cornershop",
+        "ada lovelace",
+    ],
+)
+def test_what_has_nothing_in_it_or_is_known_to_everybody_is_no_password(password: str) -> None:
+    for email in ("me@example.test", "somebody@example.test"):
+        try:
+            check_password(password, email=email, names=("Corner Shop", "shop", "Ada Lovelace", ""))
+        except InvalidInput as error:
+            assert [one.pointer for one in error.errors] == ["#/password"]  # noqa: PT017 - one of the two is enough
+            return
+    pytest.fail(f"{password!r} was taken")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "my cat is",
+        "кошка-на-окне",
+        "猫が窓の上にいる",
+        "a b c d e f",
+        "    four",
+        "aaaabbbbccccd",
+        "0" * 64,
+        "me@example.test!",
+    ],
+)
+def test_what_has_something_in_it_is_taken(password: str) -> None:
+    check_password(password, email="me@example.test", names=("Corner Shop", "shop"))
+
+
 def test_three_thousand_common_passwords_are_known() -> None:
     assert len(common_passwords()) >= 3000
     assert all(len(password) >= 8 and password == password.lower() for password in common_passwords())

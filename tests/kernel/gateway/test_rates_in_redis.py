@@ -61,8 +61,14 @@ async def test_tries_to_sign_in_are_counted_together(processes: list[Rates]) -> 
     await here.succeeded(TENANT, "ada@example.com", "1.1.1.1")
     for throttle in (here, there, here):
         await throttle.take(TENANT, "ada@example.com", "1.1.1.1")
-    with pytest.raises(TooManyTries):
+    with pytest.raises(TooManyTries) as refused:
         await there.take(TENANT, "ada@example.com", "2.2.2.2")
+    await here.take(TENANT, "ada@example.com", "2.2.2.2", device="a known browser")
+    assert refused.value.retry_after == 2
+    await asyncio.sleep(2.1)  # the server's clock is nobody's to move
+    comes = [throttle.take(TENANT, "ada@example.com", "2.2.2.2") for throttle in (here, there) * 3]
+    outcomes = await asyncio.gather(*comes, return_exceptions=True)
+    assert sum(outcome is None for outcome in outcomes) == 1, "the place that one process gave, another one takes, once"
 
 
 async def test_a_server_that_dies_lets_requests_through_and_nobody_guess(

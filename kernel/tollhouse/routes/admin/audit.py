@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -43,10 +43,10 @@ class SignInFailureView(View):
         id=v.AUDIT, user_id=v.ADA, account="ada@example.com", network="203.0.113.9", reason="wrong_password", count=3
     )
     id: UUID
-    user_id: UUID | None = Field(description="Who has this e-mail, if somebody has.")
-    account: str = Field(description="The e-mail that was tried; empty for a one-time link.")
+    user_id: UUID | None = Field(description="Who has this e-mail.")
+    account: str = Field(description="The e-mail that was tried, if somebody has it.")
     network: str = Field(description="The address; of IPv6 its /64.")
-    reason: Literal["wrong_password", "blocked", "link"]
+    reason: str = Field(description="`wrong_password`, `unknown_email`, `blocked` (with the right password), or `link`.")
     count: int
     first_at: datetime
     last_at: datetime
