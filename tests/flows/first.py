@@ -16,6 +16,7 @@ from tests.flows.driver import Answer, Client
 from tests.world import KEY
 from tollhouse.app import Process
 from tollhouse.settings import load_settings
+from tollhouse.store.audit import SYSTEM
 from tollhouse.store.secrets import SecretBox
 from tollhouse.wiring.bootstrap import bootstrap
 
@@ -69,6 +70,14 @@ async def claimed(first: Installation) -> Client:
     assert "olga@example.test" in (await operator.get("/console")).text
     assert (await operator.get("/console/tenants")).status == 200
     return operator
+
+
+async def payable(first: Installation) -> None:
+    """The owner has said how to pay: before that, nothing is sold for money."""
+    container = first.process.container
+    tenant = await container.directory.by_slug("default")
+    values = {"instructions": "Pay {amount} to DE89 3704 0044 0532 0130 00, purpose {reference}."}
+    await container.connections.create(SYSTEM, tenant.id, "payment", "manual", "Bank transfer", values)
 
 
 async def say(client: Client, text: str = "Hello!", agent: str = "guide") -> Answer:

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.flows.browser import DESKTOP, PHONE, Window, needs_axe, needs_chromium, window
-from tests.flows.first import PASSWORD, Installation
+from tests.flows.first import PASSWORD, Installation, payable
 from tests.flows.people import answered, refused, register
 
 pytestmark = needs_chromium
@@ -18,6 +18,7 @@ SIZES: Final = [pytest.param(DESKTOP, "light", id="desk"), pytest.param(PHONE, "
 
 
 async def claim(olga: Window, first: Installation) -> None:
+    await payable(first)
     await olga.go(first.claim)
     await olga.page.get_by_label("E-mail").fill("olga@example.test")
     await olga.page.get_by_label("Password").fill(PASSWORD)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.flows.driver import Body, Client
-from tests.flows.first import PASSWORD, Installation, claimed, cookie_of, installation, registered, say
+from tests.flows.first import PASSWORD, Installation, claimed, cookie_of, installation, payable, registered, say
 from tollhouse.usage.verify import verify
 from tollhouse.wiring.commands import create_tenant, verify_ledgers
 
@@ -59,6 +59,10 @@ async def test_somebody_uses_up_the_free_plan_and_is_told_why(first: Installatio
 
 async def _upgrade(first: Installation, ada: Client) -> None:
     """Order the bigger plan, and an admin confirms that the money has come."""
+    refused = await ada.post("/api/v1/subscriptions", {"plan": "pro"})
+    assert (refused.status, refused.json["code"]) == (409, "no_payment_provider"), "nobody has said yet how to pay"
+    assert (await ada.get("/api/v1/orders")).json["items"] == []
+    await payable(first)
     ordered = await ada.post("/api/v1/subscriptions", {"plan": "pro"})
     assert ordered.status == 201
     assert ordered.json["order"]["state"] == "pending"
@@ -232,6 +236,7 @@ async def test_a_second_tenant_begins_with_its_owners_link(first: Installation) 
 
 
 async def test_a_plan_for_confirmed_people_is_ordered_by_them_only(first: Installation) -> None:
+    await payable(first)
     operator = await claimed(first)
     plans = {one["slug"]: one for one in (await operator.get("/api/v1/admin/plans")).json["items"]}
     changed = await operator.send(

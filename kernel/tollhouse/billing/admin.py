@@ -127,7 +127,7 @@ class SubscriptionAdmin:
 
         Raises:
             NotFound: the tenant has no such order.
-            Conflict: ``order_closed``: it was refunded.
+            Conflict: ``order_closed``: it was refunded; names the state.
         """
         tenant_id = caller.tenant.id
         async with self.store.transaction(tenant_id) as conn:
@@ -151,6 +151,7 @@ class SubscriptionAdmin:
 
         Raises:
             NotFound: the tenant has no such order.
+            Conflict: ``order_closed``: it was never paid; names the state.
         """
         tenant_id = caller.tenant.id
         async with self.store.transaction(tenant_id) as conn:
@@ -163,7 +164,7 @@ class SubscriptionAdmin:
         order = await rows.get_order(conn, caller.tenant.id, order_id)
         assert order is not None
         if order["state"] != state:
-            raise OrderClosed()
+            raise OrderClosed.of(order["state"], state)
         if changed:
             data = {"user_id": order["user_id"], "amount_minor": order["amount_minor"], "currency": order["currency"]}
             await audit.record(conn, caller.tenant.id, caller.actor, action, target=("order", order_id), data=data)

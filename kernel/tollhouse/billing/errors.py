@@ -9,7 +9,7 @@ class EmailUnverified(Forbidden):
     """Nobody orders what they could not use."""
 
     code = "email_unverified"
-    title = "This plan is for people with a confirmed e-mail address; ask us to confirm yours"
+    title = "This plan is for people whose e-mail address is confirmed. Ask us to confirm yours, then order it again"
 
 
 class AlreadySubscribed(Conflict):
@@ -47,10 +47,35 @@ class NoEnd(Conflict):
 
 
 class OrderClosed(Conflict):
-    """The order is paid, refunded or withdrawn already."""
+    """What is asked may not be done with an order in this ``state``."""
 
     code = "order_closed"
     title = "This order is not open any more"
+
+    @classmethod
+    def of(cls, state: str, wanted: str) -> OrderClosed:
+        """For an order that cannot become ``wanted``."""
+        return cls(f"This order {_STATES[state]}; {_NEEDS[wanted]}.", state=state)
+
+
+_STATES = {
+    "pending": "is waiting for its payment",
+    "canceled": "was withdrawn and never paid",
+    "paid": "is paid",
+    "refunded": "was paid and given back",
+}
+_NEEDS = {
+    "paid": "only one that waits, or was withdrawn, can be confirmed as paid",
+    "canceled": "only one that waits for its payment can be withdrawn",
+    "refunded": "only one that is paid can be refunded",
+}
+
+
+class TooManyOrders(Conflict):
+    """Somebody orders and orders, and pays nothing."""
+
+    code = "too_many_orders"
+    title = "Too many of your orders wait for their payment; withdraw one of them first"
 
 
 class PlanExists(Conflict):

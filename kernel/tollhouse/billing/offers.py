@@ -11,14 +11,13 @@ from tollhouse.plugin.money import Money
 from tollhouse.plugin.ports import LimitInfo, PlanInfo
 
 
-def plan_infos(
-    plans: Sequence[Plan], agents: Mapping[UUID, Row], cost_currency: str, current: UUID | None = None
-) -> Sequence[PlanInfo]:
-    """Plans as users see them: only published agents are named. ``current`` is the id of the reader's own plan."""
-    return [_info(plan, agents, cost_currency, plan.id == current) for plan in plans]
+def plan_infos(plans: Sequence[Plan], agents: Mapping[UUID, Row], current: UUID | None = None) -> Sequence[PlanInfo]:
+    """Plans as users see them: only published agents are named, and a limit of model cost is all of itself, 100 percent.
+    ``current`` is the id of the reader's own plan."""
+    return [_info(plan, agents, plan.id == current) for plan in plans]
 
 
-def _info(plan: Plan, agents: Mapping[UUID, Row], cost_currency: str, current: bool) -> PlanInfo:
+def _info(plan: Plan, agents: Mapping[UUID, Row], current: bool) -> PlanInfo:
     version = plan.version
     shown = [
         row["slug"]
@@ -30,8 +29,8 @@ def _info(plan: Plan, agents: Mapping[UUID, Row], cost_currency: str, current: b
         LimitInfo(
             limit.metric,
             limit.window,
-            limit.amount,
-            limit_text(limit, cost_currency, names),
+            min(limit.amount, 100) if limit.metric == "cost" else limit.amount,
+            limit_text(limit, None, names),
             agents[limit.agent_id]["slug"] if limit.agent_id is not None and limit.agent_id in agents else None,
             limit.channel,
             limit.hard,
@@ -50,4 +49,5 @@ def _info(plan: Plan, agents: Mapping[UUID, Row], cost_currency: str, current: b
         limits=limits,
         version=version.number,
         current=current,
+        verified_email=version.verified_email,
     )

@@ -4,6 +4,8 @@ The caller of each function holds the user's lock (``subscription_repository.loc
 user's purchases are changed by one transaction at a time. States of an order only go up: pending, canceled, paid, refunded. So
 the order in which a provider's events come, and how often, makes no difference.
 
+- What may be done with an order stands in ``MAY``: everything else is refused, and says in which state the order is. One may
+  wait beside others: nothing withdraws an order but its user, the tenant's staff, or its provider.
 - A paid order adds one interval to a current subscription of the very same plan version, else it begins a new subscription that
   replaces the current one at once. Money that arrives always counts, even for an order that was withdrawn.
 - A refund takes that interval away again; if nothing is left, the subscription ends and the default plan begins.
@@ -26,6 +28,15 @@ from tollhouse.billing.plans import PlanVersion
 from tollhouse.plugin.errors import NotFound
 from tollhouse.plugin.events import EventName, PaymentEvent
 from tollhouse.store.ids import new_id, parse_id
+
+MAY: Mapping[str, frozenset[str]] = {
+    # what happens: the states in which it may
+    "paid": frozenset({"pending", "canceled"}),  # money that arrives late counts all the same
+    "canceled": frozenset({"pending"}),
+    "refunded": frozenset({"paid"}),  # nothing that was never paid is given back
+}
+REFUND_TOLD: frozenset[str] = frozenset({"pending", "canceled", "paid"})
+"""In which a provider may say that it gave money back: its events come in any order, and a refund tells of a payment too."""
 
 Emit = Callable[[AsyncConnection, UUID, EventName, Mapping[str, Any]], Awaitable[None]]
 """Tells plugins of an event, in the transaction that makes it true (an outbox row for each subscriber)."""
@@ -152,13 +163,13 @@ async def order_paid(
     provider_reference: str | None = None,
     emit: Emit = no_event,
 ) -> bool:
-    """The money of an order has arrived. False if that was known already: nothing happens twice.
+    """The money of an order has arrived. False if that may not be (any more), or was known: nothing happens twice.
 
     Raises:
         NotFound: the tenant has no such order.
     """
     order = await locked_order(conn, tenant_id, order_id)
-    if order["state"] in ("paid", "refunded"):
+    if order["state"] not in MAY["paid"]:
         return False
     _, now = await rows.zone_and_now(conn, tenant_id)
     payer = Payer(order["connection_id"], order["provider"], provider_reference or order["provider_reference"])
@@ -178,19 +189,9 @@ async def order_paid(
         "provider_reference": payer.provider_reference,
     }
     await rows.update_order(conn, tenant_id, order_id, values)
-    await withdraw_pending(conn, tenant_id, order["user_id"], now)
     facts = {"order_id": order_id, "user_id": order["user_id"], "subscription_id": subscription_id}
     await emit(conn, tenant_id, "order.paid", {**facts, "amount_minor": order["amount_minor"], "currency": order["currency"]})
     return True
-
-
-async def withdraw_pending(
-    conn: AsyncConnection, tenant_id: UUID, user_id: UUID, now: datetime, keep: UUID | None = None
-) -> None:
-    """Withdraw the user's open orders, except ``keep``: there is at most one at a time."""
-    for order in await rows.pending_orders(conn, tenant_id, user_id):
-        if order["id"] != keep:
-            await rows.update_order(conn, tenant_id, order["id"], {"state": "canceled", "closed_at": now})
 
 
 def _can_extend(current: rows.Row, now: datetime) -> bool:
@@ -226,14 +227,21 @@ async def extend(
     await changed(conn, tenant_id, current, "active", emit)
 
 
-async def order_refunded(conn: AsyncConnection, tenant_id: UUID, order_id: UUID, *, emit: Emit = no_event) -> bool:
-    """The money of an order was given back. False if that was known already.
+async def order_refunded(
+    conn: AsyncConnection,
+    tenant_id: UUID,
+    order_id: UUID,
+    *,
+    may: frozenset[str] = MAY["refunded"],
+    emit: Emit = no_event,
+) -> bool:
+    """The money of an order was given back. False if that may not be, or was known. ``may``: the states in which it may.
 
     Raises:
         NotFound: the tenant has no such order.
     """
     order = await locked_order(conn, tenant_id, order_id)
-    if order["state"] == "refunded":
+    if order["state"] not in may:
         return False
     _, now = await rows.zone_and_now(conn, tenant_id)
     await rows.update_order(conn, tenant_id, order_id, {"state": "refunded", "closed_at": now})
@@ -252,13 +260,13 @@ async def order_refunded(conn: AsyncConnection, tenant_id: UUID, order_id: UUID,
 
 
 async def order_canceled(conn: AsyncConnection, tenant_id: UUID, order_id: UUID, user_id: UUID | None = None) -> bool:
-    """An open order is withdrawn. False if it is not open.
+    """An open order is withdrawn. False if it is not open (any more).
 
     Raises:
         NotFound: the tenant (or the user) has no such order.
     """
     order = await locked_order(conn, tenant_id, order_id, user_id)
-    if order["state"] != "pending":
+    if order["state"] not in MAY["canceled"]:
         return False
     _, now = await rows.zone_and_now(conn, tenant_id)
     await rows.update_order(conn, tenant_id, order_id, {"state": "canceled", "closed_at": now})
@@ -281,7 +289,7 @@ async def handle_payment_event(
     if event.state == "paid":
         changed = await order_paid(conn, tenant_id, order_id, provider_reference=event.provider_reference, emit=emit)
     elif event.state == "refunded":
-        changed = await order_refunded(conn, tenant_id, order_id, emit=emit)
+        changed = await order_refunded(conn, tenant_id, order_id, may=REFUND_TOLD, emit=emit)
     elif event.state == "canceled":
         changed = await order_canceled(conn, tenant_id, order_id)
     return "applied" if changed else "unchanged"

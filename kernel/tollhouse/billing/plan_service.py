@@ -95,7 +95,7 @@ class PlanService:
             plans = await self._whole(conn, tenant_id, await rows.list_plans(conn, tenant_id, on_offer=True))
             agents = await rows.agent_names(conn, tenant_id)
             own = await current_subscription(conn, tenant_id, principal.user_id) if principal is not None else None
-        return plan_infos(plans, agents, tenant.cost_currency, None if own is None else own["plan_id"])
+        return plan_infos(plans, agents, None if own is None else own["plan_id"])
 
     # -- writing ------------------------------------------------------------------------------------------------------------
 

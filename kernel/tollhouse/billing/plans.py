@@ -160,13 +160,15 @@ _WINDOWS: Mapping[str, str] = {
 assert set(_WINDOWS) | {"now"} == set(get_args(Window))
 
 
-def limit_text(limit: PlanLimit, cost_currency: str, agents: Mapping[UUID, str] | None = None) -> str:
+def limit_text(limit: PlanLimit, cost_currency: str | None, agents: Mapping[UUID, str] | None = None) -> str:
     """A limit in the reader's words: "20 messages a day", "2 at the same time", "100,000 tokens a month with Guide".
 
-    ``cost_currency`` is the tenant's, for a limit of model cost.
+    ``cost_currency`` is the tenant's, for a limit of model cost; None for customers, to whom no cost is shown.
     """
     if limit.metric == "concurrent":
         text = f"{limit.amount:,} at the same time"
+    elif limit.metric == "cost" and cost_currency is None:
+        text = f"model allowance {_WINDOWS[limit.window]}"
     elif limit.metric == "cost":
         text = f"{nano_text(limit.amount)} {cost_currency} of model cost {_WINDOWS[limit.window]}"
     else:

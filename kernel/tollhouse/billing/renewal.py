@@ -67,7 +67,8 @@ _ORDER = text(
     SELECT CAST(:tenant_id AS uuid), CAST(:id AS uuid), CAST(:user_id AS uuid), CAST(:plan_version_id AS uuid),
            CAST(:subscription_id AS uuid), CAST(:amount_minor AS bigint), CAST(:currency AS text), CAST(:provider AS text),
            CAST(:connection_id AS uuid)
-    WHERE NOT EXISTS (SELECT 1 FROM orders WHERE tenant_id = :tenant_id AND user_id = :user_id AND state = 'pending')
+    WHERE NOT EXISTS (SELECT 1 FROM orders WHERE tenant_id = :tenant_id AND user_id = :user_id AND state = 'pending'
+                      AND plan_version_id = :plan_version_id)
     """
 )
 

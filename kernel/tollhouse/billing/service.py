@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -22,15 +24,20 @@ from tollhouse.billing.errors import (
     RenewedElsewhere,
     SubscriptionOver,
     SubscriptionRunning,
+    TooManyOrders,
 )
 from tollhouse.billing.orders import Emit, no_event
 from tollhouse.billing.plans import Plan, PlanVersion
 from tollhouse.billing.views import check_able, checkout_order, choose, order_info, safe_return, subscription_info
 from tollhouse.border.calls import ask
-from tollhouse.plugin.errors import NotFound
+from tollhouse.plugin.errors import NotFound, TollhouseError
 from tollhouse.plugin.payments import NextAction
 from tollhouse.plugin.ports import OrderInfo, Subscribed, SubscriptionInfo
 from tollhouse.store.ids import new_id
+
+log = logging.getLogger(__name__)
+MAX_OPEN = 10
+"""Orders of one person that may wait for their payment at once."""
 
 if TYPE_CHECKING:
     from tollhouse.billing.plan_service import PlanService
@@ -98,6 +105,7 @@ class SubscriptionService:
         """
         return_url = safe_return(caller.tenant, return_url)
         tenant_id, user_id = caller.tenant.id, caller.user.user_id
+        ways = await self._ways(caller)
         async with self.store.transaction(tenant_id) as conn:
             offer = await self.plans.find(conn, tenant_id, plan)
             if offer.status != "active" or not offer.public:
@@ -109,7 +117,7 @@ class SubscriptionService:
             if offer.version.free:
                 return await self._subscribe_free(conn, tenant_id, user_id, offer, current)
             version = await self._to_buy(conn, tenant_id, offer, current)
-            connection = choose(await rows.payment_connections(conn, tenant_id), provider)
+            connection = choose(ways, provider)
             order_id = await self._order(conn, tenant_id, user_id, version, connection)
         return await self._checkout(caller, order_id, return_url)
 
@@ -143,14 +151,18 @@ class SubscriptionService:
     async def _order(
         self, conn: AsyncConnection, tenant_id: UUID, user_id: UUID, version: PlanVersion, connection: rows.Row
     ) -> UUID:
-        """The user's open order for this version through this connection; any other open one is withdrawn."""
+        """The user's open order for this version through this connection. Others stay: their money may be on its way.
+
+        Raises:
+            Conflict: ``too_many_orders``.
+        """
         pending = await rows.pending_orders(conn, tenant_id, user_id)
         wanted = (version.id, connection["id"])
         found = next((row["id"] for row in pending if (row["plan_version_id"], row["connection_id"]) == wanted), None)
-        _, now = await rows.zone_and_now(conn, tenant_id)
-        await orders.withdraw_pending(conn, tenant_id, user_id, now, keep=found)
         if found is not None:
             return UUID(str(found))
+        if len(pending) >= MAX_OPEN:
+            raise TooManyOrders()
         order_id = new_id()
         values = {"id": order_id, "user_id": user_id, "plan_version_id": version.id, "amount_minor": version.price_minor}
         values |= {"currency": version.currency, "provider": connection["plugin"], "connection_id": connection["id"]}
@@ -177,7 +189,7 @@ class SubscriptionService:
             raise OrderClosed()
         if order["connection_id"] is None:
             raise NoPaymentProvider()
-        bound = await self.connections.bound(caller.tenant, order["connection_id"], principal=caller.principal)
+        bound = await self._bound(caller, order["connection_id"])
         check_able(bound.obj, order)
         asked = checkout_order(caller, order, return_url)
         action: NextAction = await ask(bound.plugin_name, "checkout", bound.obj, bound.ctx, asked)
@@ -189,8 +201,32 @@ class SubscriptionService:
         async with self.store.transaction(tenant_id) as conn:
             await rows.update_order(conn, tenant_id, order_id, values)
             order = await rows.get_order(conn, tenant_id, order_id)
+            others = [row for row in await rows.pending_orders(conn, tenant_id, user_id) if row["id"] != order_id]
         assert order is not None
-        return Subscribed(order=order_info(order), next_action=action)
+        return Subscribed(order=order_info(order), next_action=action, waiting=tuple(map(order_info, others)))
+
+    async def _ways(self, caller: Caller) -> Sequence[rows.Row]:
+        """The ways to pay that are set up: an example text, say, is shown to nobody."""
+        async with self.store.transaction(caller.tenant.id) as conn:
+            found = await rows.payment_connections(conn, caller.tenant.id)
+        usable = []
+        for row in found:
+            with suppress(NoPaymentProvider):
+                await self._bound(caller, row["id"])
+                usable.append(row)
+        return usable
+
+    async def _bound(self, caller: Caller, connection_id: UUID) -> Bound:
+        """The way to pay. One that is not set up (any more) is none; what is wrong with it is for staff, in the log.
+
+        Raises:
+            Conflict: ``no_payment_provider``.
+        """
+        try:
+            return await self.connections.bound(caller.tenant, connection_id, principal=caller.principal)
+        except TollhouseError as error:
+            log.error("connection %s of tenant %s cannot be paid through: %s", connection_id, caller.tenant.id, error.http_code)
+            raise NoPaymentProvider() from error
 
     # -- leaving ------------------------------------------------------------------------------------------------------------
 
@@ -262,10 +298,11 @@ class SubscriptionService:
         """
         tenant_id = caller.tenant.id
         async with self.store.transaction(tenant_id) as conn:
-            if not await orders.order_canceled(conn, tenant_id, order_id, caller.user.user_id):
-                raise OrderClosed()
+            changed = await orders.order_canceled(conn, tenant_id, order_id, caller.user.user_id)
             order = await rows.get_order(conn, tenant_id, order_id)
         assert order is not None
+        if not changed:
+            raise OrderClosed.of(order["state"], "canceled")
         return order_info(order)
 
     async def _own(self, conn: AsyncConnection, tenant_id: UUID, subscription_id: UUID, user_id: UUID) -> rows.Row:

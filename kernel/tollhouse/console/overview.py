@@ -44,7 +44,16 @@ async def show(desk: Desk) -> Response:
         agent_names=agent_names(agents),
         channels=channel_titles(desk),
         fresh=not agents,
+        unpayable=await _unpayable(desk),
     )
+
+
+async def _unpayable(desk: Desk) -> bool:
+    """Whether plans are offered for money, and there is no way to pay."""
+    if not any(plan.public and not plan.version.free for plan in await desk.parts.plans.list(desk.tenant.id)):
+        return False
+    ways = (await desk.parts.connections.list(desk.tenant.id, "payment", limit=200)).items
+    return not any(way.status == "active" for way in ways)
 
 
 @area.post("/alarms/{id}/resolve", "help")

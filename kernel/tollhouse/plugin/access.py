@@ -47,7 +47,8 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """One limit and how much of it is left. Units: calls, tokens, or nano-units of the tenant's cost currency.
+    """One limit and how much of it is left. ``unit``: ``count`` for calls and tokens. What models cost is the seller's
+    business: customers see a cost limit in ``percent`` of its amount, staff in nano-units of the currency that is named.
 
     ``scope`` says what it counts: ``{}`` for everything, or ``{"agent": …}`` / ``{"channel": …}``.
     ``resets_at`` is None for a limit that does not come back by itself (lifetime, concurrent).
@@ -62,6 +63,7 @@ class LimitStatus:
     resets_at: datetime | None = None
     scope: Mapping[str, str] = field(default_factory=dict)
     hard: bool = True
+    unit: str = "count"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Decision:
                 "remaining": self.limit.remaining,
                 "metric": self.limit.metric,
                 "window": self.limit.window,
+                "unit": self.limit.unit,
                 "resets_at": resets.isoformat().replace("+00:00", "Z") if resets else None,
             }
         return out

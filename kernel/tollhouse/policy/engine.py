@@ -176,7 +176,8 @@ class PolicyEngine:
         """Every limit of the principal's plan with how it stands."""
         case = await self.read_case(AccessRequest(principal, "", principal.channel))
         agents = {agent.id: agent.slug for agent in await self._published(principal.tenant_id)}
-        return tuple(status_of(one, agents) for one in applied_limits(case, case.facts.standings, every=True))
+        currency = case.facts.tenant.cost_currency
+        return tuple(status_of(one, agents, currency) for one in applied_limits(case, case.facts.standings, every=True))
 
     async def read_case(self, request: AccessRequest) -> Case:
         """The case with nothing locked."""
@@ -210,11 +211,12 @@ def _statuses(case: Case, applied: Sequence[Applied]) -> tuple[LimitStatus, ...]
     agent = case.facts.agent
     names: Mapping[UUID, str] = {agent.id: agent.slug} if agent else {}
     # What the tenant may spend in a day is the business of its staff; ``explain`` tells them.
-    return tuple(status_of(one, names) for one in applied if one.limit.id != CAP_ID)
+    currency = case.facts.tenant.cost_currency
+    return tuple(status_of(one, names, currency) for one in applied if one.limit.id != CAP_ID)
 
 
 def _sentence(case: Case, applied: Applied) -> str:
-    return limit_sentence(applied, case.facts.tenant.timezone, case.facts.tenant.cost_currency)
+    return limit_sentence(applied, case.facts.tenant.timezone)
 
 
 def _seconds(case: Case, blocking: Applied) -> int:

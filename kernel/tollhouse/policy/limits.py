@@ -129,8 +129,8 @@ def fit(limits: Sequence[Applied], needs: Needs) -> Fit:
     return Fit(output, tuple(lines.values()), soft=tuple(soft))
 
 
-def status_of(applied: Applied, agents: Mapping[UUID, str]) -> LimitStatus:
-    """The limit as it is shown. ``agents`` names the agents that limits are for."""
+def status_of(applied: Applied, agents: Mapping[UUID, str], cost_currency: str = "USD") -> LimitStatus:
+    """The limit as staff see it. ``agents`` names the agents that limits are for."""
     limit, standing = applied.limit, applied.standing
     scope = {}
     if limit.agent_id is not None:
@@ -147,4 +147,5 @@ def status_of(applied: Applied, agents: Mapping[UUID, str]) -> LimitStatus:
         resets_at=None if limit.window in ("lifetime", "now") else applied.key.end,
         scope=scope,
         hard=limit.hard,
+        unit=cost_currency if limit.metric == "cost" else "count",
     )

@@ -18,7 +18,7 @@ _BACK = {
 }
 
 
-def limit_sentence(applied: Applied, zone: str, cost_currency: str) -> str:
+def limit_sentence(applied: Applied, zone: str, cost_currency: str | None = None) -> str:
     """What ran out, and when it comes back: "You have used all of your 20 messages a day. …"."""
     limit = applied.limit
     if limit.amount == 0:

@@ -94,6 +94,7 @@ class Plan(View):
     limits: list[PlanLimit]
     version: int
     current: bool
+    verified_email: bool = Field(False, description="Only for people whose e-mail address is confirmed.")
 
 
 class Subscription(View):
@@ -151,6 +152,10 @@ class SubscribeResult(View):
     subscription: Subscription | None
     order: Order | None
     next_action: NextStep | None
+    waiting: list[Order] = Field(
+        default_factory=list,
+        description="Other orders that wait for their payment. Nothing was done to them: withdraw what you do not want.",
+    )
 
 
 class Key(View):
@@ -202,6 +207,7 @@ class LimitStatus(View):
     remaining: int
     resets_at: datetime | None
     hard: bool
+    unit: str = Field("count", description="`count`; of a limit of model cost, `percent` of it, or for staff the currency.")
 
 
 class CheckPolicy(Input):

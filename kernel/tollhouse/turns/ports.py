@@ -14,6 +14,7 @@ from tollhouse.policy import reasons
 from tollhouse.policy.engine import PolicyEngine
 from tollhouse.turns.catalog import AgentCatalog
 from tollhouse.turns.service import TurnService
+from tollhouse.turns.shares import limits_for, shown_to
 
 LIMITED = reasons.LIMIT.code
 """What one may use, only not now: such agents stay in the list, with this reason."""
@@ -35,7 +36,8 @@ class TurnsPort:
 
     async def check(self, agent: str, channel: str | None = None, metadata: Mapping[str, Any] | None = None) -> Decision:
         self._known()
-        return await self._service.check(self._caller, agent, channel, metadata)
+        decision = await self._service.check(self._caller, agent, channel, metadata)
+        return shown_to(self._caller.user, decision)
 
     def _known(self) -> Principal:
         if self._caller.remembered:
@@ -52,7 +54,7 @@ class UsagePort:
 
     async def limits(self) -> Sequence[LimitStatus]:
         require_scope(self._caller.user, "read", "turns")
-        return await self._policy.limits(self._caller.user)
+        return limits_for(self._caller.user, await self._policy.limits(self._caller.user))
 
 
 Plans = Callable[[Caller], Awaitable[Sequence[PlanInfo]]]

@@ -37,6 +37,7 @@ from tollhouse.turns.errors import AnswerDeleted, NoModel, OtherBody, TakenOver,
 from tollhouse.turns.media import MediaLoader
 from tollhouse.turns.result import result_of
 from tollhouse.turns.settle import Ended, Settlement
+from tollhouse.turns.shares import shown_to
 from tollhouse.usage.alarms import raise_alarm
 from tollhouse.usage.sweeper import expire_turn
 
@@ -108,7 +109,7 @@ class TurnService:
                 return await self._admissions.add(tenant_id, ask)
             except AccessDenied as error:
                 await self._record_denial(ask.caller.user, ask.request.agent, error.decision)
-                raise refusal(error.decision) from None
+                raise refusal(shown_to(ask.caller.user, error.decision)) from None
             except NoModel as error:
                 await self.store.run(tenant_scope(tenant_id), partial(_raise_alarms, tenant_id=tenant_id, broken=error.broken))
                 raise

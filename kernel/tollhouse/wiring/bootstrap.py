@@ -23,17 +23,10 @@ from tollhouse.wiring.container import Container
 
 log = logging.getLogger(__name__)
 
-DEMO, MANUAL = "demo", "manual"
+DEMO = "demo"
 TEMPLATE = """\
 You are {{ agent.name }}, the guide of {{ tenant.name }}. You help {{ user.name }} to find out what the agents here can do.
 Answer briefly and in the language that you are asked in. Today is {{ date }}.
-"""
-INSTRUCTIONS = """\
-Please transfer {amount} with the reference {reference}.
-
-This is the example text of the manual payment connection: put your bank details here, on the console's page of connections.
-
-Your plan begins when an admin confirms that the money has arrived.
 """
 
 
@@ -69,10 +62,6 @@ async def _furnish(container: Container, tenant: Tenant) -> None:
     if any(used):
         return
     caller = Caller(container.directory.info(tenant, container.settings.base_url), None)
-    if MANUAL in container.host.payment_providers and MANUAL not in known:
-        await container.connections.create(
-            SYSTEM, tenant.id, "payment", MANUAL, "Manual payment", {"instructions": INSTRUCTIONS}
-        )
     if DEMO not in container.host.llm_backends:
         log.warning("the demo model is not enabled: connect a model and make an agent in the console")
         return

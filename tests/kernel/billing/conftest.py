@@ -106,7 +106,7 @@ def shop(store: Store) -> Shop:
 
     class Connections:
         async def bound(self, tenant: Any, connection_id: UUID, revision: Any = None, principal: Any = None) -> Any:
-            return SimpleNamespace(obj=provider, ctx=None)
+            return SimpleNamespace(obj=provider, ctx=None, plugin_name="manual")
 
     store.at(START)
     plans = PlanService(store)

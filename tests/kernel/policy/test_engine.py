@@ -150,7 +150,7 @@ async def test_asking_about_another_tenants_agent_is_asking_about_none(world: Wo
 async def _spend_all(world: World, *limits: Mapping[str, Any], **tenant: Any) -> Caller:
     shop = await open_shop(world.store, *limits, **tenant)
     caller = await customer(world, shop)
-    world.model.answer = lambda request: th.Completion((th.Text("x"),), th.TokenUsage(10**6, 10**6))
+    world.model.answer = lambda request: th.Completion((th.Text("x"),), th.TokenUsage(4_000, 10**6))
     assert await turn(world, caller) == "ok"
     assert await turn(world, caller) != "ok"
     return caller

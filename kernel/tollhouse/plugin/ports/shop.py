@@ -30,7 +30,7 @@ class AgentInfo:
 
 @dataclass(frozen=True, slots=True)
 class LimitInfo:
-    """One limit of a plan, and ``text``: the same in the reader's words."""
+    """One limit of a plan, and ``text``: the same in the reader's words. A limit of model cost has 100 percent."""
 
     metric: Metric
     window: Window
@@ -43,7 +43,8 @@ class LimitInfo:
 
 @dataclass(frozen=True, slots=True)
 class PlanInfo:
-    """A plan on offer, in its current version. ``channels`` None means every channel."""
+    """A plan on offer, in its current version. ``channels`` None means every channel. ``verified_email``: only for people whose
+    e-mail address is confirmed."""
 
     id: str
     slug: str
@@ -56,6 +57,7 @@ class PlanInfo:
     limits: Sequence[LimitInfo]
     version: int
     current: bool = False
+    verified_email: bool = False
 
 
 class Catalog(Protocol):
@@ -92,7 +94,7 @@ class SubscriptionInfo:
 
 @dataclass(frozen=True, slots=True)
 class OrderInfo:
-    """An order: what is to be paid before a subscription begins. ``state``: pending, paid, canceled."""
+    """An order: what is to be paid before a subscription begins. ``state``: pending, paid, canceled, refunded."""
 
     id: str
     plan: str
@@ -111,11 +113,13 @@ class OrderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """What subscribing led to: a subscription at once, or an order and what the user does next."""
+    """What subscribing led to: a subscription at once, or an order and what the user does next. ``waiting``: other orders of
+    theirs that wait for their payment; nothing was done to them."""
 
     subscription: SubscriptionInfo | None = None
     order: OrderInfo | None = None
     next_action: NextAction | None = None
+    waiting: tuple[OrderInfo, ...] = ()
 
 
 class Subscriptions(Protocol):

@@ -167,6 +167,8 @@ def _ticks(plan: PlanInfo, current: PlanInfo | None, names: Mapping[str, str]) -
         ticks.append(Tick(limit.text, no=limit.amount == 0, hint=hint))
     if not ticks:
         ticks.append(Tick(words.NO_LIMITS))
+    if plan.verified_email:
+        ticks.append(Tick(words.NEEDS_EMAIL))
     inside = [names[agent] for agent in plan.agents if agent in names]
     everybody = list(dict.fromkeys(names.values()))
     if inside:

@@ -90,6 +90,8 @@ EVERY_CHANNEL = "Every channel"
 NO_LIMITS = "No limits on use"
 NO_PLANS = "There are no plans yet"
 NO_PLANS_TEXT = "Once there is one, it is shown here."
+ORDER_STAYS = "If you have paid it, wait for that; if not, withdraw it. A new order does not replace it."
+NEEDS_EMAIL = "For people whose e-mail address is confirmed"
 CONFIRM_FREE = "It begins at once and costs nothing."
 CONFIRM_PAID = "It begins once your payment has arrived. Nothing is charged before you confirm."
 PAY_WITH = "How would you like to pay?"
@@ -269,7 +271,7 @@ _METRICS = {
     "input_tokens": "Tokens read",
     "output_tokens": "Tokens written",
     "total_tokens": "Tokens",
-    "cost": "Model cost",
+    "cost": "Model allowance",
     "concurrent": "Messages at the same time",
 }
 _WINDOWS = {

@@ -72,3 +72,18 @@ def test_an_unknown_setting_is_refused() -> None:
 )
 def test_amounts_have_their_currencys_decimals(minor: int, currency: str, text: str) -> None:
     assert amount_text(Money(minor, currency)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please transfer {amount} and give {reference} as the purpose. Your plan begins as soon as the payment has arrived.",
+        "Please transfer {amount} with the reference {reference}.\n\n"
+        "This is the example text of the manual payment connection: put your bank details here, on the page of connections.",
+    ],
+)
+def test_nobody_can_pay_by_an_example(text: str) -> None:
+    with pytest.raises(ValidationError, match="example text"):
+        ManualConfig(instructions=text)
+    with pytest.raises(ValidationError, match="instructions"):
+        ManualConfig.model_validate({})

@@ -18,7 +18,13 @@ from tollhouse.plugin import (
 )
 
 PLACEHOLDERS = ("reference", "amount", "description", "payee")
-DEFAULT = "Please transfer {amount} and give {reference} as the purpose. Your plan begins as soon as the payment has arrived."
+EXAMPLE = "Please transfer {amount} to IBAN … with the purpose {reference}. Your plan begins when it has arrived."
+_SAMPLES = (
+    "Please transfer {amount} and give {reference} as the purpose. Your plan begins as soon as the payment has arrived.",
+    "This is the example text of the manual payment connection",
+    EXAMPLE,
+)
+"""Texts that this plugin or a first start once came with: nobody can pay by them."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
@@ -28,15 +34,23 @@ class ManualConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     instructions: str = Field(
-        DEFAULT,
         min_length=1,
         max_length=4000,
         title="Instructions",
-        description="What a user reads after ordering. Filled in: {reference} (needed), {amount}, {description}, {payee}.",
+        description="What a user reads after ordering, in your own words, with where to pay. Filled in: {reference} (needed), "
+        "{amount}, {description}, {payee}.",
     )
     payee: str = Field(
         "", max_length=500, title="Payee", description="Account holder, IBAN, bank: shown below the instructions."
     )
+
+    @field_validator("instructions")
+    @classmethod
+    def _own_words(cls, value: str) -> str:
+        said = " ".join(value.split())
+        if any(sample in said for sample in _SAMPLES):
+            raise ValueError("this is an example text: say in your own words how you want to be paid, and where")
+        return value
 
     @field_validator("instructions")
     @classmethod

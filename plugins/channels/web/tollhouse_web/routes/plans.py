@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from tollhouse.plugin import (
     Catalog,
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
     PluginContext,
@@ -51,9 +52,9 @@ async def subscribe(request: Request, plan: str) -> Response:
     except InvalidInput as error:
         forms.refuse(form, error)
         return await _confirm(request, plan, form, 422, error)
-    except Conflict as error:
+    except (Conflict, Forbidden) as error:
         form.notice = words.ALREADY if error.http_code == "already_subscribed" else error.detail
-        return await _confirm(request, plan, form, 409)
+        return await _confirm(request, plan, form, error.http_status)
     action = led_to.next_action
     if action is not None and action.kind == "redirect" and action.url and action.url.startswith(("https://", "http://")):
         return RedirectResponse(action.url, 303)
@@ -72,9 +73,11 @@ async def _confirm(request: Request, slug: str, form: Form, status: int = 200, e
     offered = await catalog.plans()
     if not any(plan.slug == slug for plan in offered):
         raise NotFound()
-    cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)), await _bought(context_of(request)))
+    has = await _bought(context_of(request))
+    cards = views.plan_cards(offered, views.agent_names(await all_agents(catalog, offered)), has)
     card = next(card for card in cards if card.slug == slug)
     # Several payment providers: the kernel refuses to guess and names them with its error.
     choices = list(error.extra.get("providers", ())) if error else []
     providers = [(str(name), words.provider_name(str(name))) for name in choices]
-    return site.page(request, "subscribe.html", status, plan=card, form=form, providers=providers)
+    waiting = [order for order in has.waiting if order.id != card.order_id]
+    return site.page(request, "subscribe.html", status, plan=card, form=form, providers=providers, waiting=waiting)
