@@ -14,6 +14,7 @@ from tollhouse.settings import Settings
 from tollhouse.store.embedded_socket import reachable_address
 from tollhouse.store.scope import LOGIN_ROLE
 from tollhouse.wiring.inspection import inspect_database, require
+from tollhouse.wiring.watchdog import watched
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ async def work(settings: Settings, build: Build) -> None:
     try:
         await runtime.start()
         log.info("the worker is ready")
-        await _until_cancelled(runtime.jobs)
+        with watched(asyncio.get_running_loop()):
+            await _until_cancelled(runtime.jobs)
     finally:
         await runtime.close()
     log.info("the worker has stopped")

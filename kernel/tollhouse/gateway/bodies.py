@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope
 from tollhouse.gateway.body_memory import BodyMemory, Share
 from tollhouse.gateway.errors import BadRequest, BodyTimeout, TooComplex, UnsupportedMediaType
 from tollhouse.gateway.exchange import JSON, Exchange
-from tollhouse.gateway.json_bodies import WINDOW, check_json, parse_json
+from tollhouse.gateway.json_bodies import WINDOW, check_json, is_harmless, parse_json
 from tollhouse.gateway.route_table import UNSAFE
 from tollhouse.plugin.errors import TooLarge
 from tollhouse.settings import Settings
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 READ_SECONDS: Final = 30.0
 MAX_FIELDS: Final = 1000
+FEW: Final = 16 * 1024
+"""Bytes that are looked over at once, whatever is in them."""
 FORM_TYPES: Final = (b"application/x-www-form-urlencoded", b"multipart/form-data")
 
 
@@ -89,7 +91,8 @@ class Bodies:
                 large = LargeJson(body, receive, self._aside)
                 scope[JSON] = large.document
                 return large
-            await self._aside(check_json, body)
+            if len(body) > WINDOW or not is_harmless(body):
+                await self._aside(check_json, body)
             return ReadBody(body, receive)
         if kind == FORM_TYPES[0] and not entry.tenantless:
             body = await counted.read()
@@ -99,7 +102,7 @@ class Bodies:
 
     async def _aside(self, work: Callable[[bytes], T], body: bytes) -> T:
         """What takes longer is done in a thread, one at a time: two would only take the interpreter from each other."""
-        if len(body) <= WINDOW:
+        if len(body) <= FEW:
             return work(body)
         async with self._one:
             return await asyncio.to_thread(work, body)

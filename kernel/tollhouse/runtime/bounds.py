@@ -1,7 +1,8 @@
 """How many input tokens something can cost at most. Units are set aside for these numbers, so they must never be too low.
 
-With a model's own tokenizer (:class:`~tollhouse.plugin.llm.CountsTokens`) text is counted exactly. Without one a text costs at
-most one token for each byte of UTF-8, which holds for every byte-level tokenizer. Media cost what the model's table says, else:
+With a model's own tokenizer (:class:`~tollhouse.plugin.llm.CountsTokens`) text is counted exactly. Without one, and beyond
+200,000 characters, a text costs at most one token for each byte of UTF-8, which holds for every byte-level tokenizer. Media
+cost what the model's table says, else:
 
 ========  ==========================================================================================
 picture   1,700 tokens, what the usual models take for one at full detail
@@ -29,13 +30,15 @@ PER_MESSAGE: Final = 8
 """A message's marks and its role."""
 IMAGE: Final = 1_700
 DOCUMENT: Final = 2_000
+COUNTED: Final = 200_000
+"""Characters of a text that is counted: counting holds everybody else up, and what is longer seldom fits."""
 TEXT_NAME: Final = 400
 """What the name of a text file adds at most."""
 
 
 def text_bound(text: str, count: Count | None = None) -> int:
     """The most tokens ``text`` can be."""
-    if count is not None:
+    if count is not None and len(text) <= COUNTED:
         known = count(text)
         if known is not None:
             return known

@@ -15,7 +15,7 @@ import asyncpg
 
 from tollhouse.host.caller import Caller
 from tollhouse.plugin.access import Decision, Principal
-from tollhouse.plugin.content import Part, Text
+from tollhouse.plugin.content import Media, Part, Text
 from tollhouse.plugin.errors import AccessDenied, InvalidInput, NotFound, TollhouseError, Unauthenticated
 from tollhouse.plugin.llm import TokenUsage
 from tollhouse.plugin.ports import TurnRequest, TurnResult
@@ -85,7 +85,11 @@ class TurnService:
         request = _storable(request)
         if _has_media(request):  # what becomes of it is told, and fetched, before anything is admitted
             await self._confirm(principal, request.agent)
-        ask = Ask.of(caller, request, await self._media.open(principal, request.parts, request.history), source_id)
+        media = await self._media.open(principal, request.parts, request.history)
+        make = partial(Ask.of, caller, request, media, source_id)
+        # With a key, files are hashed: that is done beside the loop.
+        heavy = request.external_id is not None and any(isinstance(part, Media) for part in media.parts)
+        ask = await asyncio.to_thread(make) if heavy else make()
         admitted = await self._admit(ask)
         if isinstance(admitted, TurnResult):
             return admitted

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import logging
 import termios
 from array import array
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-log = logging.getLogger(__name__)
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -114,19 +112,22 @@ class Connection(HttpToolsProtocol):
         """Answered as if it had not been asked for; what follows in the other protocol is not read."""
         self.cycle.keep_alive = False
 
-    def look(self, now: float) -> None:
-        """End it if it is time, or will be before the next look."""
+    def look(self, now: float) -> bool:
+        """End it if it is time, or will be before the next look; whether it was."""
         left = self._unsent()
         if left and self._waits_since is not None:
             self._waits_since = now  # nobody asks for more before they have read what they asked for
         if self._waits_since is not None and now - self._waits_since > self.head_seconds - self.every:
             self._waits_since = None
-            self._end("the headers of a request did not come")
+            self._end()
+            return True
         if not left or not self._left or left <= self._left - self.stall_bytes:
             self._left, self._left_since = left, now
         elif now - self._left_since > self.stall_seconds - self.every:
             self._left = 0
-            self._end("an answer was not read")
+            self._end()
+            return True
+        return False
 
     def _unsent(self) -> int:
         """Bytes that the other side has not taken: ours, and then those that the system holds too, for it takes our next ones
@@ -139,8 +140,7 @@ class Connection(HttpToolsProtocol):
             fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
         return ours + held[0]
 
-    def _end(self, why: str) -> None:
-        log.info("a connection from %s was ended: %s", self.client[0] if self.client else "-", why)
+    def _end(self) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:

@@ -15,14 +15,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+M_MMAP_THRESHOLD: Final = -3  # malloc.h
+LARGE: Final = 1024 * 1024
 MADV_DONTNEED: Final = 4  # asm-generic/mman-common.h
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)")
 
 
 def trim() -> None:
-    """Return free heap, and pages that nobody wrote to, to the system."""
+    """Return free heap, and pages that nobody wrote to, to the system; and later, what is large as soon as it is free.
+
+    By itself, glibc keeps blocks of up to 32 MB for the next time once it has seen one: bodies and pictures.
+    """
     with contextlib.suppress(OSError, AttributeError):  # not Linux, or not glibc
         libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
         libc.malloc_trim(0)
         libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         with Path("/proc/self/smaps").open(encoding="utf-8", errors="replace") as lines:

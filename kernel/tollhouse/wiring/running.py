@@ -13,10 +13,8 @@ import signal
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
-
-from tollhouse.wiring.watchdog import watched
 
 T = TypeVar("T")
 
@@ -28,8 +26,7 @@ ORDER: Final = 3
 
 
 def run(work: Coroutine[Any, Any, T], *, service: bool = False) -> T:
-    """Run a coroutine on the fast loop. ``service``: being told to stop is how it ends well, and no failure; and it
-    is watched that nothing holds the loop.
+    """Run a coroutine on the fast loop. ``service``: being told to stop is how it ends well, and no failure.
 
     Raises:
         SystemExit: the process was told to stop; everything was given back.
@@ -40,7 +37,7 @@ def run(work: Coroutine[Any, Any, T], *, service: bool = False) -> T:
     asyncio.set_event_loop(loop)
     task = loop.create_task(work)
     try:
-        with _signals(loop, task) as told, watched(loop) if service else nullcontext():
+        with _signals(loop, task) as told:
             try:
                 return _to_the_end(loop, task)
             except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -26,7 +27,9 @@ from tollhouse.store.secrets import load_master_key
 from tollhouse.wiring.connection import Connection
 from tollhouse.wiring.logs import configure
 from tollhouse.wiring.running import end, heard, run
+from tollhouse.wiring.watchdog import watched
 
+log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS: Final = 5
 GRACE_SECONDS: Final = 30
 TICK_SECONDS: Final = 0.1
@@ -49,9 +52,9 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % round(Connection.every / TICK_SECONDS) == 0:
             now = asyncio.get_running_loop().time()
-            for connection in tuple(self.server_state.connections):
-                assert isinstance(connection, Connection)
-                connection.look(now)
+            open_now = [one for one in self.server_state.connections if isinstance(one, Connection)]
+            if ended := sum([one.look(now) for one in open_now]):
+                log.info("%d of %d connections were ended: no headers came, or no answer was read", ended, len(open_now))
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
@@ -86,7 +89,8 @@ async def serve_here(settings: Settings, process: Process, listener: socket.sock
     )
     try:
         await process.start()
-        await _Server(config, ready).serve(sockets=[listener])
+        with watched(asyncio.get_running_loop()):
+            await _Server(config, ready).serve(sockets=[listener])
     finally:
         await process.close()
 

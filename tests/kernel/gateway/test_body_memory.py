@@ -20,6 +20,7 @@ from tollhouse.gateway.errors import Overloaded
 from tollhouse.gateway.exchange import JSON
 from tollhouse.gateway.large_json import LargeJsonRoute
 from tollhouse.plugin import ConfigError, Mount
+from tollhouse.runtime.bounds import COUNTED, text_bound
 from tollhouse.serve import check_settings
 from tollhouse.settings import Settings
 
@@ -271,3 +272,8 @@ async def test_the_loop_goes_round_while_a_large_body_is_read(build: Any, name: 
     app = build(mounts=[_fastapi()])
     held = await longest_hold(lambda: call(app, "POST", "/large/notes", headers=HEADERS, body=LARGE_BODIES[name]))
     assert held < HOLD_SECONDS
+
+
+def test_a_text_that_is_too_long_to_be_counted_costs_its_bytes() -> None:
+    assert text_bound("x" * COUNTED, lambda text: 7) == 7
+    assert text_bound("é" * (COUNTED + 1), lambda text: 7) == 2 * (COUNTED + 1)

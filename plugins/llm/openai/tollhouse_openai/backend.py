@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
 from typing import Any, TypeVar
 
 import aiohttp
@@ -42,6 +43,9 @@ MAX_VALUES = 300_000
 honest answer of that size has in its words."""
 LARGE = 256 * 1024
 """Bytes that are made an object in a thread, so that other turns go on meanwhile."""
+
+AT_ONCE = 1024 * 1024
+"""Bytes of a request that are handed to the connection in one piece; more goes piece by piece."""
 
 MAX_MODELS = 2_000
 MAX_PRIVATE = 1_000
@@ -176,7 +180,7 @@ async def _call(
         async with ctx.http.request(
             method,
             ctx.config.base_url + path,
-            data=body,
+            data=BytesIO(body) if body is not None and len(body) > AT_ONCE else body,
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=timeout, connect=connect),
             allow_redirects=False,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
-from tollhouse.plugin import BackendRejected, CompletionRequest, Media, Message, Text, file_as_text
+from tollhouse.plugin import BackendRejected, CompletionRequest, Media, Message, Text, encode_base64, file_as_text
 from tollhouse_openai.config import OpenAIConfig
 
 _OURS = frozenset(
@@ -48,17 +48,40 @@ def body_of(config: OpenAIConfig, request: CompletionRequest) -> bytes:
     Raises:
         BackendRejected: a part that this API has no form for, or a parameter that is not JSON.
     """
+    media = _Aside()
     body: dict[str, Any] = {key: value for key, value in request.parameters.items() if key not in _OURS}
     body["model"] = request.model
-    body["messages"] = [{"role": message.role, "content": _content(message)} for message in request.messages]
+    body["messages"] = [{"role": message.role, "content": _content(message, media)} for message in request.messages]
     body[config.output_limit_name] = request.max_output_tokens
     try:
-        return _encode(body).encode("ascii")
+        return media.put_into(_encode(body))
     except (TypeError, ValueError, RecursionError) as error:
         raise BackendRejected(private=f"the request cannot be written as JSON: {type(error).__name__}") from None
 
 
-def _content(message: Message) -> str | list[dict[str, Any]]:
+class _Aside:
+    """The bytes of media, kept out of what is encoded: base64 needs no escape, and is as large as all the rest is small."""
+
+    def __init__(self) -> None:
+        self._mark = token_hex(8)
+        self._texts: list[str] = []
+
+    def base64(self, data: bytes) -> str:
+        """What stands for these bytes until all is encoded."""
+        self._texts.append(encode_base64(data))
+        return f"{self._mark}.{len(self._texts) - 1}."
+
+    def put_into(self, encoded: str) -> bytes:
+        """The whole."""
+        first, *rest = encoded.split(f"{self._mark}.")
+        pieces = [first.encode("ascii")]
+        for piece in rest:
+            index, _, after = piece.partition(".")
+            pieces += [self._texts[int(index)].encode("ascii"), after.encode("ascii")]
+        return b"".join(pieces)
+
+
+def _content(message: Message, aside: _Aside) -> str | list[dict[str, Any]]:
     """A lone text as a plain string, which every compatible server takes; else a list of parts."""
     parts = message.parts
     if len(parts) == 1 and isinstance(parts[0], Text):
@@ -67,25 +90,25 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
         return ""
     if message.role != "user":  # system and assistant messages take text only
         return message.text
-    return [{"type": "text", "text": part.text} if isinstance(part, Text) else _media(part) for part in parts]
+    return [{"type": "text", "text": part.text} if isinstance(part, Text) else _media(part, aside) for part in parts]
 
 
-def _media(media: Media) -> dict[str, Any]:
+def _media(media: Media, aside: _Aside) -> dict[str, Any]:
     if media.data is None:
         raise BackendRejected(private=f"a part of type {media.type} came without its bytes")
     if media.type == "image":
-        return {"type": "image_url", "image_url": {"url": _data_url(media.media_type, media.data)}}
+        return {"type": "image_url", "image_url": {"url": _data_url(media.media_type, aside.base64(media.data))}}
     if media.type == "audio":
         if (kind := _AUDIO_FORMATS.get(media.media_type)) is None:
             raise BackendRejected(ONLY_WAV, private=f"audio of type {media.media_type}")
-        return {"type": "input_audio", "input_audio": {"data": b64encode(media.data).decode("ascii"), "format": kind}}
+        return {"type": "input_audio", "input_audio": {"data": aside.base64(media.data), "format": kind}}
     if (text := file_as_text(media)) is not None:
         return {"type": "text", "text": text.text}
     if media.media_type != "application/pdf":
         raise BackendRejected(ONLY_PDF, private=f"a file of type {media.media_type}")
     return {
         "type": "file",
-        "file": {"filename": media.name or "document.pdf", "file_data": _data_url(media.media_type, media.data)},
+        "file": {"filename": media.name or "document.pdf", "file_data": _data_url(media.media_type, aside.base64(media.data))},
     }
 
 
@@ -98,6 +121,6 @@ def refusal_of(media: Media) -> str | None:
     return None
 
 
-def _data_url(media_type: str, data: bytes) -> str:
+def _data_url(media_type: str, encoded: str) -> str:
     """RFC 2397."""
-    return f"data:{media_type};base64,{b64encode(data).decode('ascii')}"
+    return f"data:{media_type};base64,{encoded}"
