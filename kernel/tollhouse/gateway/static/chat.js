@@ -66,9 +66,13 @@
     keep(k, ''); const here = [...document.querySelectorAll('.message.user > .text')].some(m => m.textContent.trim() === said.trim())
     const go = () => { // not before the browser has put back what stood in the form
       t.value = here ? '' : said; if (!here) f.elements.key.value = key; grow(t)
-      if (!here && !more && Date.now() - at < 12e4) f.requestSubmit() // files are with the page that is gone
+      if (!here && !more && Date.now() - at < 12e4) resend(f) // files are with the page that is gone
     }
     loaded(go)
+  }
+  const resend = f => { // by htmx only: a form that posts by itself would leave the page
+    const go = () => { f.addEventListener('submit', e => e.preventDefault(), { once: true }); f.requestSubmit() }
+    'htmxPowered' in f.dataset ? go() : f.addEventListener('htmx:after:init', go, { once: true })
   }
   const loaded = go => document.readyState === 'complete' ? go() : addEventListener('load', go)
   const twice = f => loaded(() => { // the browser puts back what stood in the form; what is being answered is not written again
