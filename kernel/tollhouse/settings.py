@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         description="Bytes of all bodies that a process holds at once; beyond it 503. At least twice the limit of a large one.",
     )
     upload_limit: int = Field(20 * 1024 * 1024, ge=1024, description="Bytes of an uploaded file.")
+    upload_user_bytes: int = Field(1024**3, ge=0, description="Bytes of all uploads of one person; 0: no limit.")
+    upload_user_files: int = Field(2_000, ge=0, description="How many uploads of one person are kept; 0: no limit.")
+    upload_tenant_bytes: int = Field(50 * 1024**3, ge=0, description="Bytes of all uploads in one tenant; 0: no limit.")
+    upload_tenant_files: int = Field(200_000, ge=0, description="How many uploads in one tenant are kept; 0: no limit.")
     model_timeout: float = Field(120.0, gt=0, le=600, description="Seconds that a model may take.")
     session_idle_hours: int = Field(24 * 14, ge=1, description="Hours without use after which a session ends.")
     session_absolute_hours: int = Field(24 * 90, ge=1, description="Hours after which a session ends in any case.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -22,6 +23,9 @@ from tollhouse.store.store import Store
 from tollhouse.store.text import shown
 
 MAX_NAME = 200
+REMEMBERED_SECONDS = 60.0
+"""How long a process believes how much room a tenant's files take."""
+SWEPT_AT_ONCE = 200
 MAX_PATH = 4_096
 """How much of what a client calls a file is looked at: of a path the end."""
 LARGE = 256 * 1024
@@ -47,10 +51,21 @@ Sniff = Callable[[bytes], Sniffed]
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """How large a file may be."""
+    """How large a file may be, and how much room all of a person's, and all of a tenant's, have; 0: no limit."""
 
     size: int = 20 * 1024 * 1024
     pixels: int = 25_000_000
+    user_bytes: int = 0
+    user_files: int = 0
+    tenant_bytes: int = 0
+    tenant_files: int = 0
+
+
+class NoRoom(TooLarge):
+    """All the room for uploads is used."""
+
+    code = "upload_quota"
+    title = "There is no room for another upload"
 
 
 class FileService:
@@ -61,13 +76,14 @@ class FileService:
         self.blobs = blobs
         self.limits = limits
         self._sniff = sniff
+        self._of_tenant: dict[UUID, tuple[float, int, int]] = {}
 
     async def put(self, who: Principal, data: bytes, name: str) -> FileRef:
         """Store a file.
 
         Raises:
             InvalidInput: the type is not supported, the file is empty, or a picture has too many pixels.
-            TooLarge: over the upload limit.
+            TooLarge: over the upload limit, or ``upload_quota``: there is no room for it.
         """
         file = await self.describe(data, name)
         await self.keep(who, file, data)
@@ -78,19 +94,55 @@ class FileService:
 
         Raises:
             NotFound: its owner was erased meanwhile.
+            NoRoom: it is more than this person, or the tenant, can have.
         """
+        async with self.store.transaction(who.tenant_id) as conn:
+            await self._check_room(conn, who, file.size)  # before anything is written
         key = blob_key(who.tenant_id, UUID(file.id))
         await self.blobs.put(key, data)
         try:
             async with self.store.transaction(who.tenant_id) as conn:
                 if not await files_repository.may_keep(conn, who.tenant_id, who.user_id):
                     raise NotFound()
+                await self._check_room(conn, who, file.size)  # again, with the person's row locked: nobody is faster now
                 await files_repository.insert_file(conn, who.tenant_id, who.user_id, file)
+                self._count(who.tenant_id, file.size)
         except Exception:
             # The commit may have happened without our hearing of it: only a row that is surely missing loses its bytes.
             if not await self._is_recorded(who, UUID(file.id)):
                 await self.blobs.delete(key)
             raise
+
+    async def _check_room(self, conn: AsyncConnection, who: Principal, size: int) -> None:
+        limits = self.limits
+        if limits.user_bytes or limits.user_files:
+            count, used = await files_repository.room_used(conn, who.tenant_id, who.user_id)
+            _refuse_full("Your uploads", count, used + size, limits.user_files, limits.user_bytes)
+        if limits.tenant_bytes or limits.tenant_files:
+            # All of a tenant's are many: they are summed up once a minute, and what came here meanwhile is added.
+            until, count, used = self._of_tenant.get(who.tenant_id, (0.0, 0, 0))
+            if until < time.monotonic():
+                count, used = await files_repository.room_used(conn, who.tenant_id)
+                self._of_tenant[who.tenant_id] = (time.monotonic() + REMEMBERED_SECONDS, count, used)
+            _refuse_full("All uploads here together", count, used + size, limits.tenant_files, limits.tenant_bytes)
+
+    def _count(self, tenant_id: UUID, size: int) -> None:
+        if tenant_id in self._of_tenant:
+            until, count, used = self._of_tenant[tenant_id]
+            self._of_tenant[tenant_id] = (until, count + 1, used + size)
+
+    async def forget_unused(self, tenant_id: UUID) -> int:
+        """Forget uploads that no message came to show within a day; how many."""
+        done = 0
+        while True:
+            async with self.store.transaction(tenant_id) as conn:
+                gone = await files_repository.delete_unused(conn, tenant_id, SWEPT_AT_ONCE)
+            for file_id in gone:
+                await self.blobs.delete(blob_key(tenant_id, file_id))
+            done += len(gone)
+            if len(gone) < SWEPT_AT_ONCE:
+                self._of_tenant.pop(tenant_id, None)
+                return done
 
     async def open(self, who: Principal, file_id: str) -> tuple[FileRef, bytes]:
         """A file of the user and its bytes.
@@ -163,6 +215,14 @@ class FileService:
                 return await files_repository.find_file(conn, who.tenant_id, who.user_id, file_id) is not None
         except Exception:
             return True  # nobody knows: rather an orphan blob than a row without bytes
+
+
+def _refuse_full(whose: str, count: int, size: int, most_files: int, most_bytes: int) -> None:
+    if most_files and count >= most_files:
+        raise NoRoom(f"{whose} are {count:,}, which is all there is room for. Delete one that is not needed, then try again.")
+    if most_bytes and size > most_bytes:
+        room = f"{most_bytes / 1024**2:,.3g} MB" if most_bytes >= 1024**2 else f"{most_bytes:,} bytes"
+        raise NoRoom(f"{whose} would take more than the {room} there are. Delete one that is not needed, then try again.")
 
 
 def clean_name(name: str) -> str:

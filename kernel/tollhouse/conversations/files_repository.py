@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, delete, insert, select
+from sqlalchemy import and_, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tollhouse.auth.models import users
@@ -40,6 +40,38 @@ async def delete_file(conn: AsyncConnection, tenant_id: UUID, user_id: UUID, fil
     """Forget a file; False if the user has no such file."""
     gone = await conn.execute(delete(files).where(_own(tenant_id, user_id), files.c.id == file_id).returning(files.c.id))
     return gone.first() is not None
+
+
+async def room_used(conn: AsyncConnection, tenant_id: UUID, user_id: UUID | None = None) -> tuple[int, int]:
+    """How many files a user, or everybody in the tenant, has, and their bytes."""
+    statement = select(func.count(), func.coalesce(func.sum(files.c.size), 0)).where(files.c.tenant_id == tenant_id)
+    if user_id is not None:
+        statement = statement.where(files.c.user_id == user_id)
+    count, size = (await conn.execute(statement)).one()
+    return int(count), int(size)
+
+
+# A message shows an upload after it was made, so only conversations that were used since then have to be looked through. Those
+# older than four days were looked at before, or are shown by something: the sweep runs each hour.
+_UNUSED: Final = text(
+    """
+    DELETE FROM files WHERE tenant_id = :tenant AND id IN (
+        SELECT f.id FROM files f
+        WHERE f.tenant_id = :tenant AND f.created_at < app_now() - interval '24 hours'
+          AND f.created_at > app_now() - interval '4 days'
+          AND NOT EXISTS (
+            SELECT 1 FROM conversations c JOIN messages m ON m.tenant_id = c.tenant_id AND m.conversation_id = c.id
+            WHERE c.tenant_id = :tenant AND c.user_id = f.user_id AND c.updated_at >= f.created_at
+              AND m.parts @> jsonb_build_array(jsonb_build_object('file_id', f.id::text)))
+        ORDER BY f.id LIMIT :batch FOR UPDATE SKIP LOCKED)
+    RETURNING id
+    """
+)
+
+
+async def delete_unused(conn: AsyncConnection, tenant_id: UUID, batch: int) -> list[UUID]:
+    """Forget files of more than a day ago that no message shows; the caller deletes their blobs once that is committed."""
+    return list((await conn.execute(_UNUSED, {"tenant": tenant_id, "batch": batch})).scalars())
 
 
 async def everything_of(conn: AsyncConnection, tenant_id: UUID, user_id: UUID) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -125,8 +126,7 @@ class Background:
         """
         today = today or datetime.now(UTC).date()
         since = None if today.isoweekday() == SUNDAY else today - timedelta(days=8)
-        async with self.container.store.operator() as conn:
-            ids = (await conn.execute(select(tenants.c.id))).scalars().all()
+        ids = await self._tenant_ids()
         outside = await look_outside(self.container.sealer)
         for difference in outside.differences():
             await self.alarm(difference.check, difference.detail)
@@ -137,9 +137,16 @@ class Background:
                 tell = partial(_tell_difference, difference=difference)
                 await store.run(tenant_scope(tenant_id), tell)
 
+    async def _tenant_ids(self) -> Sequence[UUID]:
+        async with self.container.store.operator() as conn:
+            found: Sequence[UUID] = (await conn.execute(select(tenants.c.id))).scalars().all()
+            return found
+
     async def forget(self) -> None:
         """Forget what is past its time, and what is kept of people who were erased."""
         await prune(self.container.store)
+        for tenant_id in await self._tenant_ids():
+            await self.container.files.forget_unused(tenant_id)
         await forget_audit(self.container.sealer, self.container.settings.audit_days)
 
     async def seal_ledger(self) -> None:

@@ -185,7 +185,7 @@ def build(
         prices=worst_prices(versions, prices, connections),
     )
     blobs = BlobStore(settings.data_dir / "blobs")
-    files = FileService(store, blobs, FileLimits(size=settings.upload_limit), sniff)
+    files = FileService(store, blobs, file_limits(settings), sniff)
     agents = AgentService(store)
     users = UserService(store, passwords, throttle, authenticator)
     turns = TurnService(
@@ -248,6 +248,12 @@ def build(
     )
     port_factories.update(factories(container))
     return container
+
+
+def file_limits(settings: Settings) -> FileLimits:
+    """What there is room for, as the operator set it."""
+    names = ("user_bytes", "user_files", "tenant_bytes", "tenant_files")
+    return FileLimits(settings.upload_limit, **{name: getattr(settings, f"upload_{name}") for name in names})
 
 
 def factories(container: Container) -> dict[type[Any], Callable[[Caller], Any]]:
