@@ -26,6 +26,8 @@ REFUSED: Final = "refused by the outbound rules"
 class Unreachable(aiohttp.ClientConnectionError):
     """The same for a name that there is not and for an address that may not be called: neither tells what is behind us."""
 
+    sent = False  # nothing was: whoever calls models must know
+
 
 class Own(Protocol):
     """By what addresses this installation itself is reached: nothing may lead back to it. ``named``: a name that this process

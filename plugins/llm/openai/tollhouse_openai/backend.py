@@ -200,7 +200,8 @@ async def _call(
         raise BackendRejected(private="the base URL cannot be used") from None
     except (aiohttp.ClientError, OSError) as error:
         # Refused, unknown host, TLS: nothing was sent. Reset, hung up, cut short: it may have been working.
-        sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError)
+        refused = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientSSLError)
+        sent = not refused and getattr(error, "sent", True)  # the kernel says it of addresses that may not be called
         raise BackendUnavailable(private=f"{type(error).__name__}: {error}"[:500], may_have_run=sent) from None
 
 
