@@ -349,6 +349,7 @@ class Filler:
                 "currency": "USD",
                 "input_per_million": 1,
                 "output_per_million": 1,
+                "converted": {"currency": "EUR", "rate": 10**9, "input_per_million": 1, "output_per_million": 1},
             },
             "usage_totals": {"generation": 1, "grain": "user", "day": date(2026, 1, 1), "user_id": i["users"]},
             "usage_sums": {"generation": 1, "grain": "full", "day": date(2026, 1, 1), "user_id": i["users"]},

@@ -71,6 +71,8 @@ FIRST: Mapping[str, str] = {
     "POST /api/v1/admin/users/{user_id}/unblock": "POST /api/v1/admin/users/{user_id}/block",
     "PUT /api/v1/admin/users/{user_id}/role": "POST /api/v1/admin/users/{user_id}/confirm-email",
     "POST /console/users/{id}/role": "POST /console/users/{id}/confirm-email",
+    "POST /api/v1/admin/orders/{order_id}/refund": "POST /api/v1/admin/orders/{order_id}/confirm",
+    "POST /console/orders/{id}/refund": "POST /console/orders/{id}/confirm",
     "POST /console/connections/{id}/enable": "POST /console/connections/{id}/disable",
     "POST /console/plans/{id}/restore": "POST /console/plans/{id}/archive",
     "POST /console/tenants/{id}/resume": "POST /console/tenants/{id}/suspend",

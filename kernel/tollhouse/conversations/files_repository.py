@@ -51,8 +51,9 @@ async def room_used(conn: AsyncConnection, tenant_id: UUID, user_id: UUID | None
     return int(count), int(size)
 
 
-# A message shows an upload after it was made, so only conversations that were used since then have to be looked through. Those
-# older than four days were looked at before, or are shown by something: the sweep runs each hour.
+# A message comes after the upload it shows, or at most a moment before it (what a turn brings is kept once it is admitted), so
+# older messages need not be looked at. When a conversation was last used says nothing: a turn that failed is no use of it.
+# Uploads older than four days were looked at before, or are shown by something: the sweep runs each hour.
 _UNUSED: Final = text(
     """
     DELETE FROM files WHERE tenant_id = :tenant AND id IN (
@@ -61,7 +62,7 @@ _UNUSED: Final = text(
           AND f.created_at > app_now() - interval '4 days'
           AND NOT EXISTS (
             SELECT 1 FROM conversations c JOIN messages m ON m.tenant_id = c.tenant_id AND m.conversation_id = c.id
-            WHERE c.tenant_id = :tenant AND c.user_id = f.user_id AND c.updated_at >= f.created_at
+            WHERE c.tenant_id = :tenant AND c.user_id = f.user_id AND m.created_at >= f.created_at - interval '1 day'
               AND m.parts @> jsonb_build_array(jsonb_build_object('file_id', f.id::text)))
         ORDER BY f.id LIMIT :batch FOR UPDATE SKIP LOCKED)
     RETURNING id

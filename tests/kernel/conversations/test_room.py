@@ -16,9 +16,10 @@ from tollhouse.conversations import models
 from tollhouse.conversations.files import FileLimits, FileService, NoRoom
 from tollhouse.conversations.service import ConversationService
 from tollhouse.plugin.access import Principal
-from tollhouse.plugin.content import Media, Text
+from tollhouse.plugin.content import Media, Text, part_to_json
 from tollhouse.plugin.errors import NotFound
 from tollhouse.store.blobs import BlobStore
+from tollhouse.store.ids import new_id
 from tollhouse.store.store import Store
 
 
@@ -112,3 +113,20 @@ async def test_what_no_message_shows_is_forgotten_after_a_day(
     assert len(kept(blobs)) == 4
     async with store.transaction(ada.tenant_id) as conn:
         assert len((await conn.execute(select(models.files.c.id))).all()) == 3
+
+
+async def test_what_a_turn_named_that_runs_or_failed_stays(
+    store: Store, limited: Any, conversations: ConversationService, ada: Principal, guide: UUID
+) -> None:
+    files, now = limited(), datetime.now(UTC)
+    talk = UUID((await conversations.start(ada, guide)).id)
+    file = await files.put(ada, b"named", "named")
+    await _made_at(store, ada, file.id, now - timedelta(hours=25))
+    said = {"tenant_id": ada.tenant_id, "id": new_id(), "conversation_id": talk, "role": "user"}
+    parts = [part_to_json(Media("image", "image/png", file_id=file.id))]
+    async with store.transaction(ada.tenant_id) as conn:  # as admission does: only an answer counts as a use
+        await conn.execute(models.messages.insert().values(said | {"parts": parts}))
+        before = {"updated_at": now - timedelta(hours=26)}
+        await conn.execute(update(models.conversations).where(models.conversations.c.id == talk).values(before))
+    assert await files.forget_unused(ada.tenant_id) == 0
+    assert (await files.open(ada, file.id))[1] == b"named"
