@@ -94,7 +94,7 @@ async def test_what_a_real_server_answers_is_answered_and_counted(
         again = await client.chat.completions.create(model="guide", messages=talk)
         assert again.choices[0].message.content == "A dot."
         talk[0] = {"role": "user", "content": [content[0], {"type": "image_url", "image_url": {"url": NO_PICTURE}}]}
-        with pytest.raises(openai.UnprocessableEntityError) as refused:
+        with pytest.raises(openai.BadRequestError) as refused:
             await client.chat.completions.create(model="guide", messages=talk)
         assert refused.value.param == "messages.0.content.1"
     for place, body in ((-1, (await peer.received())[-2]), (0, (await peer.received())[-1])):

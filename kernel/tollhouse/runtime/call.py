@@ -120,7 +120,7 @@ async def make(bound: Bound, call: Call, timeout: float, calls: list[CallRecord]
         answer = _answer(completion)
         _refuse_empty(answer)
     except BackendError as error:
-        error.detail = clean(error.detail)
+        error.detail, error.private = clean(error.detail), clean(error.private) if error.private is not None else None
         calls.append(_record(call, started, completion, error, cut))
         raise
     calls.append(_record(call, started, completion, None, cut))

@@ -25,6 +25,7 @@ async def test_a_denial_is_a_problem_with_its_numbers(ask):
         "remaining": 0,
         "metric": "calls",
         "window": "day",
+        "unit": "count",
         "resets_at": "2026-01-02T00:00:00Z",
     }
     assert answer.json["request_id"] == answer.headers["x-request-id"]

@@ -13,6 +13,7 @@ import pytest
 
 from tollhouse.plugin.errors import NotFound
 from tollhouse.store.blobs import Blobs, BlobStore, blob_key
+from tollhouse.store.errors import StorageFull
 from tollhouse.store.ids import new_id
 
 
@@ -51,7 +52,7 @@ async def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageFull):
         await blobs.put(key, b"x" * 100)
     assert await asyncio.to_thread(lambda: [path for path in tmp_path.rglob("*") if path.is_file()]) == []
 

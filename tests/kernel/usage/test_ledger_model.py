@@ -248,7 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.go(finished(attempt.task))
         self.attempts.remove(attempt)
         if error in UNKNOWN_COST:
-            self.oracle.burn_held(attempt, 3)
+            self.oracle.burn_held(attempt, 2 if error is th.BadCompletion else 3)  # as often as it was asked
         if attempt.expired:
             self.oracle.burn_held(attempt, -1)
         if not attempt.expired:
@@ -279,7 +279,9 @@ class LedgerMachine(RuleBasedStateMachine):
         found, charged, differences = self.go(self._read())
         assert found == self.oracle.standing()
         assert differences == []
-        assert charged == {name: used for name, used in self.oracle.used.items() if used}
+        assert {name: amount for name, amount in charged.items() if amount} == {
+            name: used for name, used in self.oracle.used.items() if used
+        }
         late = {name for name, amount in self.oracle.windows().items() if name[0] != "cap" and self.oracle.taken(name) > amount}
         assert not late or self._posted_late, "only what arrives late can be beyond a limit"
 
