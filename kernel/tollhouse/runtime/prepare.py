@@ -22,6 +22,7 @@ from tollhouse.plugin.errors import ContextTooLong, InvalidInput
 from tollhouse.plugin.llm import ModelInfo
 from tollhouse.records import record
 from tollhouse.runtime.bounds import PER_MESSAGE, PER_REQUEST, Count, message_bound, text_bound
+from tollhouse.runtime.notes import MOST_OUTPUT, notes_of
 from tollhouse.store.text import shown
 
 DEFAULT_TIMEOUT: Final = 120.0
@@ -30,8 +31,6 @@ UNKNOWN_WINDOW: Final = 32_768
 REPAIR_TOKENS: Final = 1_024
 """What asking for a repaired reply adds at most to the prompt, besides the reply itself."""
 MAX_NAME: Final = 80
-MAX_NAMED: Final = 20
-MOST_OUTPUT: Final = ("max_tokens", "max_completion_tokens")
 
 MAX_CLIENT_INSTRUCTIONS: Final = 200_000
 """Characters: each is looked at for what could pass for the agent's own instructions."""
@@ -154,7 +153,7 @@ def prepare(
         estimate=Estimate(most_input, most_output, planned),
         candidates=tuple([plan.candidate for plan in planned]),
         timeout=min(spec.timeout or longest, longest),
-        notes=_notes(ignored, parameters, output, history, past, planned[0]) if parameters or history else (),
+        notes=notes_of(ignored, parameters, output, history, past, planned[0].messages) if parameters or history else (),
     )
 
 
@@ -193,43 +192,6 @@ def _choose_parameters(spec: VersionSpec, wishes: Mapping[str, Any]) -> tuple[Ma
         else:
             chosen[name] = value
     return chosen, tuple(ignored), output
-
-
-# -- What is told of it -----------------------------------------------------------------------------------------------------
-
-
-def _notes(
-    ignored: Sequence[str],
-    wishes: Mapping[str, Any],
-    output: int,
-    history: Sequence[Message],
-    past: Sequence[Message],
-    planned: Planned,
-) -> tuple[str, ...]:
-    """What was not done as it was asked for. ``past``: what of the history may be sent; ``planned`` has what is."""
-    notes = []
-    if ignored:
-        notes.append(f"Ignored, because this agent does not open it: {', '.join(map(_shown, sorted(ignored)[:MAX_NAMED]))}.")
-    if any(name in MOST_OUTPUT and value is not None and value > output for name, value in wishes.items()):
-        notes.append(f"A reply of this agent has at most {output} tokens; more was asked for.")
-    said = [one for one in history if one.role != "system"]
-    sent = [one for one in planned.messages if one.role != "system"][:-1]
-    if len(sent) < len(said):
-        notes.append(f"{len(said) - len(sent)} of {len(said)} earlier messages were left out: more than this agent reads.")
-    if sent and sent != list(past[-len(sent) :]):
-        notes.append("Earlier pictures, sounds or files were named and not sent: the model cannot read them.")
-    if any(one.role == "system" for one in history[_first_said(history) :]):
-        notes.append("System messages were moved to the front, below the agent's own instructions.")
-    return tuple(notes)
-
-
-def _shown(name: str) -> str:
-    """A parameter's name as it may be repeated: a client can call one whatever it likes."""
-    return name if name.isascii() and name.isidentifier() and len(name) <= MAX_NAME else "…"
-
-
-def _first_said(history: Sequence[Message]) -> int:
-    return next((place for place, one in enumerate(history) if one.role != "system"), len(history))
 
 
 # -- The system prompt ------------------------------------------------------------------------------------------------------
